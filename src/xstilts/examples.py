@@ -1,0 +1,81 @@
+"""The five forms of one example. Frozen values; `None` as a label means "unlabelled".
+
+`group` names what must never stand on both sides of a train/select/score cut
+(article, premise, context); parallel items share it in every language. Empty
+means that the example is its own group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text or a pair of texts with a class: NLI, paraphrase; also raw text for MLM."""
+
+    id: str
+    text: str
+    pair: str | None = None
+    label: str | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A context, an optional question and options, one of which is right (`label`, 0-based)."""
+
+    id: str
+    context: str
+    options: tuple[str, ...]
+    question: str = ""
+    label: int | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A sentence as words, one tag a word."""
+
+    id: str
+    words: tuple[str, ...]
+    tags: tuple[str, ...] | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it stands in the context, and the character offset where it starts."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A question on a context. `answers=()` says that the context holds no answer; None: unlabelled."""
+
+    id: str
+    question: str
+    context: str
+    answers: tuple[Answer, ...] | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel:
+    """One sentence of a retrieval set: a query (`gold` = id of its translation) or a candidate."""
+
+    id: str
+    text: str
+    role: str  # "query" or "candidate"
+    gold: str | None = None
+    group: str = ""
+
+
+Example = Text | Choice | Words | Passage | Parallel
+
+
+def group_of(example: Example) -> str:
+    """The leakage group of an example: its own id where the reader named none."""
+    return example.group or example.id

@@ -1,0 +1,75 @@
+"""What a task is: a value that holds its facts and knows how to read its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, get_args
+
+from xstilts.examples import Example
+
+Kind = Literal["classify", "choose", "tag", "span", "retrieve", "mask"]
+KINDS: tuple[str, ...] = get_args(Kind)
+Part = Literal["train", "dev", "test"]
+PARTS: tuple[str, ...] = get_args(Part)
+
+
+class Source(Protocol):
+    """Where rows come from: files of an official release, or a generator (`mini`)."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that `files` and `read` accept."""
+        ...
+
+    def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
+        """The files that decide the rows (they are hashed into keys). Raises DataError when one is missing."""
+        ...
+
+    def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
+        """The rows, in file order. Raises DataError naming file and line."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Which split serves for training, for selection on the English dev part, and for scoring.
+
+    Parts that name the same split are kept apart by a cut on a hash of the group
+    (`plan.cuts`); an empty name says that the task has no such part.
+    """
+
+    train: str = "train"
+    dev: str = "dev"
+    test: str = "test"
+
+
+@dataclass(frozen=True)
+class Task:
+    """Facts of one data set and its reader. `metrics[0]` is the headline metric."""
+
+    name: str
+    kind: Kind
+    about: str
+    languages: tuple[str, ...]
+    source: Source
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...] = ()
+    parts: Parts = field(default_factory=Parts)
+    train_language: str = "en"
+    parallel: bool = False  # the test rows are the same items in every language
+    pool: tuple[str, ...] = ()  # names of the training material: tasks that share one are "same data"
+    chance: float | None = None  # headline score on 0-100 of guessing; None where it has no meaning
+    no_answer: bool = False  # span: a context may hold no answer
+    citation: str = ""
+    licence: str = ""
+    homepage: str = ""
+    sizes: Mapping[str, int] = field(default_factory=dict)  # official sizes, "train-en" -> 392702
+    get: str = ""  # how to get the data and where to put it
+    version: int = 1  # raise when the reader's rows change
+
+    @property
+    def trains(self) -> bool:
+        """True when the task can be trained on (retrieval targets cannot)."""
+        return bool(self.parts.train)
