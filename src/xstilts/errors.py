@@ -41,6 +41,10 @@ class TrainingError(XstiltsError):
     """A training cannot go on: a loss that is not finite, no rows, a full disk."""
 
 
+class Stopped(XstiltsError):
+    """A stage was asked to stop: its state is saved and the next run goes on from there."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`'; did you mean "x"?'` for the nearest known name, else an empty string."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

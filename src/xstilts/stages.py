@@ -53,6 +53,17 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a running stage stands: optimizer steps, mean loss since the last report, examples and seconds so far."""
+
+    step: int
+    steps: int
+    loss: float
+    examples: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """What changes the rounding of a stage: resolved when the plan is made."""
 
