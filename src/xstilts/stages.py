@@ -14,6 +14,10 @@ from xstilts.canon import key_of
 from xstilts.task import Part
 
 
+# how pydantic reads the dataclasses that come from TOML: no unknown keys, no coercion
+STRICT: dict[str, object] = {"extra": "forbid", "strict": True}
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows of a task: a split in one language, cut by group, capped; `data` is the SHA-256 of the files read.
@@ -37,6 +41,7 @@ class Rows:
 class Recipe:
     """How one task is trained. Adam's epsilon and the clip at norm 1 are those of Phang et al. 2020."""
 
+    __pydantic_config__: ClassVar = STRICT
     lr: float = 3e-5
     epochs: float = 3.0
     steps: int | None = None  # overrides epochs

@@ -1,0 +1,113 @@
+"""Where pretrained weights are: a folder, a pinned commit on the hub, or an encoder that comes with the package."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from xstilts.errors import ModelError, nearest
+
+# what a plain transformers folder may hold; everything else (pickles among them) is neither hashed nor fetched
+FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
+         "special_tokens_map.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A repository of the model hub at a full commit."""
+
+    repository: str
+    revision: str
+
+
+Where = Path | Hub
+
+
+@cache
+def shipped() -> dict[str, Path]:
+    """The encoders that come with the package, by name."""
+    home = Path(str(files("xstilts"))) / "mini" / "encoders"
+    return {p.parent.name: p.parent for p in sorted(home.glob("*/config.json"))}
+
+
+def weights_hash(folder: Path, file_hash: Callable[[Path], str]) -> str:
+    """SHA-256 over the names and hashes of a model folder's files. Raises ModelError when it is no such folder."""
+    check_folder(folder)
+    shards = sorted(p.name for p in folder.glob("model-*.safetensors"))
+    lines = [f"{name} {file_hash(folder / name)}" for name in (*FILES, *shards) if (folder / name).is_file()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ModelError unless `folder` holds a transformers model with safetensors weights and a tokenizer."""
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder")
+    if not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: no config.json; a model folder is what transformers' save_pretrained writes")
+    if not any(folder.glob("model*.safetensors")):
+        raise ModelError(f"{folder}: no model.safetensors (other weight formats are not read; convert them first)")
+    if not any((folder / name).is_file() for name in FILES[3:]):
+        raise ModelError(f"{folder}: no tokenizer files beside the model")
+
+
+def fetch(where: Where, offline: bool) -> Path:
+    """The local folder of a model. Raises ModelError when the hub does not give it, or is not to be asked."""
+    if isinstance(where, Path):
+        check_folder(where)
+        return where
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = [*FILES, "model-*.safetensors"]
+    try:
+        found = snapshot_download(
+            where.repository, revision=where.revision, allow_patterns=wanted, local_files_only=offline
+        )
+    except LocalEntryNotFoundError:
+        hint = "run once without --offline" if offline else "the hub cannot be reached; check the network"
+        raise ModelError(f"{where.repository}@{where.revision[:12]} is not in the local hub cache; {hint}") from None
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ModelError(f"{where.repository}@{where.revision[:12]}: {error}") from None
+    check_folder(Path(found))
+    return Path(found)
+
+
+def size(folder: Path) -> dict[str, int]:
+    """`hidden` and `layers` of a model folder's config, as far as it names them, and `parameters` by its weight files."""
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from None
+    hidden = config.get("hidden_size") or config.get("d_model") or 0
+    layers = config.get("num_hidden_layers") or config.get("num_layers") or 0
+    return {"hidden": int(hidden), "layers": int(layers), "parameters": parameters(folder)}
+
+
+def parameters(folder: Path) -> int:
+    """The number of parameters in a folder's safetensors files, from their headers (nothing is loaded)."""
+    total = 0
+    for path in folder.glob("model*.safetensors"):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            try:
+                header = json.loads(file.read(length))
+            except ValueError:
+                raise ModelError(f"{path}: not a safetensors file, or truncated") from None
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                count = 1
+                for extent in tensor["shape"]:
+                    count *= extent
+                total += count
+    return total
+
+
+def unknown(name: str, known: tuple[str, ...]) -> ModelError:
+    """The error for a model name that nothing defines."""
+    listed = ", ".join(known) or "none"
+    return ModelError(f'unknown model "{name}" (known: {listed}; or define [encoders.{name}]){nearest(name, known)}')

@@ -1,0 +1,239 @@
+"""A study as a value, and its strict TOML form: one table to one dataclass, no interpolation, no inheritance of files."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from xstilts.errors import StudyError, nearest
+from xstilts.stages import STRICT, Recipe
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """A pretrained model: exactly one of `path`, `hub` (+ `revision`, a full commit) and `pretrain` (a config)."""
+
+    __pydantic_config__: ClassVar = STRICT
+    path: str = ""
+    hub: str = ""
+    revision: str = ""
+    pretrain: str = ""
+    pool: Literal["first", "mean"] = "first"  # sentence vector of the classification heads
+    layer: int = -1  # hidden state that retrieval embeds with; -1 is the last
+    notes: str = ""  # what a reader must know of it (printed in every report)
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Several tasks trained together: an epoch holds `weights[i]` times the rows of `tasks[i]` (default 1: proportional)."""
+
+    __pydantic_config__: ClassVar = STRICT
+    tasks: tuple[str, ...]
+    weights: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Which splits serve as the parts of one task in place of its own choice; the report names them."""
+
+    __pydantic_config__: ClassVar = STRICT
+    train: str | None = None
+    dev: str | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """The most rows to use of each part; None: all."""
+
+    __pydantic_config__: ClassVar = STRICT
+    train: int | None = None
+    dev: int | None = None
+    test: int | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Models x intermediates x targets x seeds, and how they are trained."""
+
+    __pydantic_config__: ClassVar = STRICT
+    name: str
+    models: tuple[str, ...]
+    intermediates: tuple[str, ...]
+    targets: tuple[str, ...]
+    seeds: tuple[int, ...]
+    question: str = ""
+    notes: str = ""
+    part: Literal["dev", "test"] = "test"
+    languages: tuple[str, ...] = ()  # () means every language of each target
+    keep: Literal["all", "best", "none"] = "best"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    threads: int = 1
+    encoders: Mapping[str, Encoder] = field(default_factory=dict)
+    mixes: Mapping[str, Mix] = field(default_factory=dict)
+    splits: Mapping[str, Splits] = field(default_factory=dict)
+    caps: Mapping[str, Caps] = field(default_factory=dict)  # task name, or "all"
+    recipe: Recipe = field(default_factory=Recipe)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by task or mix
+
+    def recipe_of(self, name: str) -> Recipe:
+        """The recipe of a task or mix: its own table, else `[recipe]`."""
+        return self.recipes.get(name, self.recipe)
+
+    def cap_of(self, task: str, part: str) -> int | None:
+        """The cap on one part of a task: its own, else that of `[caps.all]`."""
+        for name in (task, "all"):
+            if (cap := getattr(self.caps.get(name, Caps()), part)) is not None:
+                return int(cap)
+        return None
+
+
+def ready_made() -> tuple[str, ...]:
+    """The names of the studies that come with the package."""
+    return tuple(sorted(p.name.removesuffix(".toml") for p in files("xstilts.studies").iterdir() if p.name.endswith(".toml")))
+
+
+def locate(name_or_path: str) -> Path:
+    """The file of a study: a path, or the name of a ready-made one. Raises StudyError."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if name_or_path in ready_made():
+        return Path(str(files("xstilts.studies") / f"{name_or_path}.toml"))
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        raise StudyError(f"{name_or_path}: no such study file")
+    raise StudyError(
+        f'"{name_or_path}" is neither a study file nor a ready-made study (there are: {", ".join(ready_made())})'
+        + nearest(name_or_path, ready_made())
+    )
+
+
+def read_study(name_or_path: str) -> Study:
+    """The study of a TOML file or a ready-made name. Raises StudyError with the path of the wrong key."""
+    path = locate(name_or_path)
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from None
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}") from None
+    try:
+        return parse_study(table)
+    except StudyError as error:
+        raise StudyError(f"{path}: {error}") from None
+
+
+def parse_study(table: Mapping[str, Any]) -> Study:
+    """The study of a TOML table. `[recipes.X]` names only what differs from `[recipe]`. Raises StudyError."""
+    filled = dict(table)
+    base, own = table.get("recipe", {}), table.get("recipes", {})
+    if isinstance(base, Mapping) and isinstance(own, Mapping):
+        filled["recipes"] = {k: {**base, **v} if isinstance(v, Mapping) else v for k, v in own.items()} if own else {}
+    study = _checked(filled)
+    _check_values(study)
+    return study
+
+
+@cache
+def _adapter() -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Study)
+
+
+_EXPECTED = {
+    "float": "a number", "int": "a whole number", "string": "a text in quotes", "bool": "true or false",
+    "tuple": "a list", "list": "a list", "dict": "a table", "dataclass": "a table", "mapping": "a table",
+}  # fmt: skip
+
+
+def _checked(table: Mapping[str, Any]) -> Study:
+    from pydantic import ValidationError
+
+    try:
+        study: Study = _adapter().validate_json(json.dumps(table, default=str))
+    except ValidationError as errors:
+        raise StudyError(_first_error(errors.errors()[0])) from None
+    return study
+
+
+def _first_error(error: Any) -> str:
+    """One line for pydantic's first complaint: the key's path, what was expected, what stands there."""
+    where = [str(step) for step in error["loc"]]
+    path, kind, got = ".".join(where), error["type"], error.get("input")
+    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys_at(where[:-1])
+        return f'unknown key "{path}"' + (nearest(where[-1], known) or f" (known here: {', '.join(known)})")
+    if kind in ("missing", "missing_argument"):
+        return f'"{path}" is missing'
+    shown = json.dumps(got, ensure_ascii=False, default=str)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    if kind == "literal_error":
+        return f"{path}: expected {error['ctx']['expected']}, got {shown}"
+    expected = next((text for name, text in _EXPECTED.items() if kind.startswith(name)), error["msg"])
+    return f"{path}: expected {expected}, got {shown}"
+
+
+def _keys_at(where: list[str]) -> list[str]:
+    tables = {"encoders": Encoder, "mixes": Mix, "splits": Splits, "caps": Caps, "recipe": Recipe, "recipes": Recipe}
+    table = tables.get(where[0], Study) if where else Study
+    return [f.name for f in fields(table)]
+
+
+def _check_values(study: Study) -> None:
+    """What types cannot say. Raises StudyError."""
+    if not NAME.fullmatch(study.name):
+        raise StudyError(f'name: "{study.name}" names folders; use letters, digits and . _ + -')
+    for listed in ("models", "intermediates", "targets", "seeds"):
+        values = getattr(study, listed)
+        if not values:
+            raise StudyError(f"{listed}: the list is empty; a study needs at least one")
+        if twice := [v for v in values if values.count(v) > 1]:
+            raise StudyError(f'{listed}: "{twice[0]}" stands twice')
+    if any(seed < 0 for seed in study.seeds):
+        raise StudyError(f"seeds: {min(study.seeds)} is negative")
+    if study.threads < 1:
+        raise StudyError(f"threads: expected at least 1, got {study.threads}")
+    for name, encoder in study.encoders.items():
+        if sum(map(bool, (encoder.path, encoder.hub, encoder.pretrain))) != 1:
+            raise StudyError(f"encoders.{name}: give exactly one of path, hub and pretrain")
+        if encoder.hub and not re.fullmatch(r"[0-9a-f]{40}", encoder.revision):
+            raise StudyError(f'encoders.{name}.revision: pin the full commit (40 hexadecimal digits), got "{encoder.revision}"')
+    for name, mix in study.mixes.items():
+        if not mix.tasks:
+            raise StudyError(f"mixes.{name}.tasks: the list is empty")
+        if mix.weights and len(mix.weights) != len(mix.tasks):
+            raise StudyError(f"mixes.{name}.weights: {len(mix.weights)} weights for {len(mix.tasks)} tasks")
+        if any(weight <= 0 for weight in mix.weights):
+            raise StudyError(f"mixes.{name}.weights: {min(mix.weights)} is not above 0")
+    for name, caps in study.caps.items():
+        for part in ("train", "dev", "test"):
+            if (cap := getattr(caps, part)) is not None and cap < 1:
+                raise StudyError(f"caps.{name}.{part}: expected at least 1, got {cap}")
+    for where, recipe in {"recipe": study.recipe, **{f"recipes.{k}": v for k, v in study.recipes.items()}}.items():
+        _check_recipe(where, recipe)
+
+
+def _check_recipe(where: str, recipe: Recipe) -> None:
+    above_zero = ("lr", "epochs", "batch", "max_length", "clip", "eps")
+    for name in above_zero:
+        if not getattr(recipe, name) > 0:
+            raise StudyError(f"{where}.{name}: expected more than 0, got {getattr(recipe, name)}")
+    for name in ("warmup", "dropout", "mask_rate"):
+        if not 0 <= getattr(recipe, name) < 1:
+            raise StudyError(f"{where}.{name}: expected a share from 0 to below 1, got {getattr(recipe, name)}")
+    if recipe.steps is not None and recipe.steps < 1:
+        raise StudyError(f"{where}.steps: expected at least 1, got {recipe.steps}")
+    if not 0 <= recipe.stride < recipe.max_length:
+        raise StudyError(f"{where}.stride: expected from 0 to below max_length ({recipe.max_length}), got {recipe.stride}")
+    if recipe.selections < 0:
+        raise StudyError(f"{where}.selections: expected 0 or more, got {recipe.selections}")
