@@ -6,13 +6,15 @@ speed or place (store, jobs, micro-batch, device memory) is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from types import UnionType
+from typing import ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from xstilts.canon import key_of
+from xstilts.errors import StoreError
 from xstilts.task import Part
-
 
 # how pydantic reads the dataclasses that come from TOML: no unknown keys, no coercion
 STRICT: dict[str, object] = {"extra": "forbid", "strict": True}
@@ -143,3 +145,68 @@ class Predict(Keyed):
 
 Start = Pretrained | Pretrain | Train
 Stage = Pretrain | Train | Predict
+
+
+def from_plain(value: object) -> Start | Stage:
+    """The stage whose `canon.plain` form `value` is: the closed union of stages, strict.
+
+    Raises StoreError for an unknown type or version and for missing, unknown or ill-typed fields.
+    """
+    stage = _build(value, "stage")
+    if not isinstance(stage, Pretrained | Pretrain | Train | Predict):
+        raise StoreError(f"stage: {type(stage).__name__} is no stage")
+    return stage
+
+
+_TYPES: Mapping[str, type] = {t.__name__: t for t in (Rows, Recipe, Runtime, Share, Pretrained, Pretrain, Train, Predict)}
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, object]:
+    hints = get_type_hints(kind)
+    return {f.name: hints[f.name] for f in fields(kind)}
+
+
+def _build(value: object, where: str) -> object:
+    if not isinstance(value, Mapping) or value.get("type") not in _TYPES:
+        kind = value.get("type") if isinstance(value, Mapping) else value
+        raise StoreError(f"{where}: unknown type {kind!r}; was it made by a newer xstilts?")
+    kind = _TYPES[value["type"]]
+    version = getattr(kind, "VERSION", None)
+    if value.get("version") != version:
+        raise StoreError(f"{where}: version {value.get('version')} of {kind.__name__}, this xstilts knows {version}")
+    hints = _hints(kind)
+    if odd := (set(value) - {"type", "version"}) ^ set(hints):
+        raise StoreError(f'{where}: {kind.__name__} with a missing or unknown field "{min(odd)}"')
+    built: object = kind(**{name: _fit(value[name], hint, f"{where}.{name}") for name, hint in hints.items()})
+    return built
+
+
+def _fit(value: object, hint: object, where: str) -> object:
+    """`value` as the type hint says (whole floats come as ints, tuples as lists)."""
+    origin, wanted = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        if value is None and type(None) in wanted:
+            return None
+        wanted = tuple(option for option in wanted if option is not type(None))
+        return _fit(value, wanted[0], where) if len(wanted) == 1 else _one_of(value, wanted, where)
+    if origin is tuple and isinstance(value, list):
+        hints = (wanted[0],) * len(value) if wanted[-1] is Ellipsis else wanted
+        if len(hints) == len(value):
+            return tuple(_fit(item, each, f"{where}.{place}") for place, (item, each) in enumerate(zip(value, hints, strict=True)))
+    if origin is Literal and value in wanted:
+        return value
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    if hint in _TYPES.values():
+        return _one_of(value, (hint,), where)
+    raise StoreError(f"{where}: {value!r} is not of the type it should have")
+
+
+def _one_of(value: object, wanted: tuple[object, ...], where: str) -> object:
+    built = _build(value, where)
+    if type(built) not in wanted:
+        raise StoreError(f"{where}: a {type(built).__name__} has no place here")
+    return built
