@@ -1,0 +1,78 @@
+"""Exact match and F1 of extracted answers as SQuAD defines them (Rajpurkar et al. 2016; 2018 for questions without answer)."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+
+from xstilts.errors import ScoreError
+from xstilts.metrics.items import Floats, Items
+from xstilts.metrics.ragged import Ragged
+from xstilts.metrics.rows import check_rows, check_single
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def normal_words(text: str) -> tuple[str, ...]:
+    """Words of an answer after SQuAD's normalisation: lower case, no ASCII punctuation, no English articles, white space cut."""
+    return tuple(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def word_f1(pred: tuple[str, ...], gold: tuple[str, ...], no_answer: bool) -> float:
+    """F1 of two bags of words on 0-1. With `no_answer` (v2.0), an empty side is right only when both are empty; v1.1 gives 0."""
+    if no_answer and not (pred and gold):
+        return float(pred == gold)
+    same = sum((Counter(pred) & Counter(gold)).values())
+    return 2.0 * same / (len(pred) + len(gold)) if same else 0.0
+
+
+def words_match(pred: tuple[str, ...], gold: tuple[str, ...], no_answer: bool) -> float:
+    """1.0 when the normalised answers are equal, else 0.0 (`no_answer` changes nothing)."""
+    return float(pred == gold)
+
+
+def exact_match(gold: Ragged, pred: Ragged, no_answer: bool) -> Items:
+    """SQuAD exact match: the best over the accepted answers; num on 0-1, den = 1."""
+    return Items("exact_match", _best(gold, pred, no_answer, words_match), np.ones(len(gold)))
+
+
+def answer_f1(gold: Ragged, pred: Ragged, no_answer: bool) -> Items:
+    """SQuAD F1: the best over the accepted answers; num on 0-1, den = 1."""
+    return Items("f1", _best(gold, pred, no_answer, word_f1), np.ones(len(gold)))
+
+
+def _best(
+    gold: Ragged, pred: Ragged, no_answer: bool, match: Callable[[tuple[str, ...], tuple[str, ...], bool], float]
+) -> Floats:
+    """Best match of each prediction over its gold answers, [N]. A question without answer (v2.0) has the gold answer ""."""
+    check_rows(gold, pred)
+    check_single("pred", pred)
+    empty = np.flatnonzero(gold.lengths == 0)
+    if len(empty) and not no_answer:
+        raise ScoreError(f"question {int(empty[0]) + 1} has no gold answer, and its task knows no unanswerable questions")
+    gold_words = [normal_words(name) for name in gold.names]
+    pred_words = [normal_words(name) for name in pred.names]
+    rows = gold.rows
+    # Runs of one study repeat most pairs of strings: each pair is compared once.
+    pairs, where = np.unique(pred.codes[rows] * max(len(gold.names), 1) + gold.codes, return_inverse=True)
+    value = np.array(
+        [match(pred_words[pair // len(gold.names)], gold_words[pair % len(gold.names)], no_answer) for pair in pairs.tolist()],
+        dtype=np.float64,
+    )
+    best = np.zeros(len(gold))
+    if no_answer:
+        # Answers that normalise to nothing do not count; where none is left the right answer is "" (v2.0's script).
+        counts = np.array([bool(words) for words in gold_words], dtype=bool)[gold.codes] if len(gold.codes) else np.zeros(0, bool)
+        value_at = np.where(counts, value[where], 0.0) if len(where) else np.zeros(0)
+        np.maximum.at(best, rows, value_at)
+        real = np.bincount(rows[counts], minlength=len(gold))
+        silent = np.array([not words for words in pred_words], dtype=bool)[pred.codes]
+        best = np.where(real == 0, silent.astype(np.float64), best)
+    elif len(where):
+        np.maximum.at(best, rows, value[where])
+    return best

@@ -1,0 +1,241 @@
+"""A study's scores out of its predictions: rows for `scores.csv`, and the items behind them for the statistics."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from xstilts import metrics
+from xstilts.errors import ScoreError
+from xstilts.metrics import Items, Ragged
+from xstilts.stages import Predict
+from xstilts.task import Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PREDICTIONS = "predictions.parquet"
+_COLUMNS = ("id", "group", "gold", "pred")
+
+
+class CellLike(Protocol):
+    """One scored thing: what `plan.Cell` holds."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def intermediate(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def predict(self) -> Predict: ...
+    @property
+    def same_data(self) -> bool: ...
+
+
+Find = Callable[[str], Path | None]
+TaskOf = Callable[[str], Task]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Score:
+    """One row of `scores.csv`: `value` on 0-100, `n` the number of rows scored (sentences, for tags)."""
+
+    study: str
+    model: str
+    intermediate: str
+    target: str
+    language: str
+    split: str
+    seed: int
+    metric: str
+    value: float
+    n: int
+    stage_key: str
+
+
+HEADER: tuple[str, ...] = tuple(field.name for field in fields(Score))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A cell with its metrics item by item (headline first) and the group of every item."""
+
+    cell: CellLike
+    items: tuple[Items, ...]
+    groups: tuple[str, ...]  # distinct groups, sorted; results of one target and language share this tuple
+    group_of: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N], index into groups
+
+    @property
+    def headline(self) -> Items:
+        """The items of the target's headline metric."""
+        return self.items[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a study's finished predictions give, and the cells whose predictions are not there yet."""
+
+    results: tuple[Result, ...]  # sorted by target, language, split, model, intermediate, seed
+    missing: tuple[CellLike, ...]
+
+
+def load(cells: Iterable[CellLike], find: Find, task_of: TaskOf) -> Results:
+    """Reads the predictions of the cells and computes every metric of their targets.
+
+    `find(key)` gives the folder of a finished Predict entry, or None. Raises ScoreError when a file is not a
+    prediction file, or when the cells of one target and language were not made for the same rows.
+    """
+    found: list[tuple[CellLike, Path]] = []
+    missing: list[CellLike] = []
+    for cell in sorted(cells, key=_place):
+        folder = find(cell.predict.key)
+        if folder is None:
+            missing.append(cell)
+        else:
+            found.append((cell, folder / PREDICTIONS))
+    results: list[Result] = []
+    for _, group in groupby(found, key=lambda pair: _place(pair[0])[:3]):
+        results.extend(_score_together(list(group), task_of))
+    return Results(tuple(results), tuple(missing))
+
+
+def scores_of(study: str, results: Results) -> tuple[Score, ...]:
+    """The rows of `scores.csv`: one for each cell and metric, sorted."""
+    return tuple(
+        sorted(
+            Score(
+                study,
+                result.cell.model,
+                result.cell.intermediate,
+                result.cell.target,
+                result.cell.language,
+                result.cell.split,
+                result.cell.seed,
+                items.metric,
+                items.value,
+                len(items),
+                result.cell.predict.key,
+            )
+            for result in results.results
+            for items in result.items
+        )
+    )
+
+
+def write_csv(scores: Iterable[Score], path: Path) -> None:
+    """Writes the rows, sorted, with LF line ends and `repr` of every value: the same scores give the same bytes."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for score in sorted(scores):
+            writer.writerow([getattr(score, name) if name != "value" else repr(score.value) for name in HEADER])
+
+
+def read_csv(path: Path) -> tuple[Score, ...]:
+    """The rows of a file that `write_csv` wrote. Raises ScoreError naming the line that is wrong."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ScoreError(f"{path}: cannot be read as scores ({error})") from error
+    if not rows or tuple(rows[0]) != HEADER:
+        raise ScoreError(f"{path}:1: expected the header {','.join(HEADER)}")
+    scores = []
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(HEADER):
+            raise ScoreError(f"{path}:{number}: expected {len(HEADER)} columns, got {len(row)}")
+        study, model, intermediate, target, language, split, seed, metric, value, n, key = row
+        try:
+            numbers = int(seed), float(value), int(n)
+        except ValueError as error:
+            raise ScoreError(f"{path}:{number}: seed and n must be whole numbers and value a number ({error})") from error
+        scores.append(Score(study, model, intermediate, target, language, split, numbers[0], metric, *numbers[1:], key))
+    return tuple(scores)
+
+
+def _place(cell: CellLike) -> tuple[str, str, str, str, str, int]:
+    return (cell.target, cell.language, cell.split, cell.model, cell.intermediate, cell.seed)
+
+
+def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> list[Result]:
+    """Scores all cells of one target and language at once: their gold rows are the same, and most strings repeat."""
+    import pyarrow as pa
+
+    first_cell, first_path = pairs[0]
+    task = task_of(first_cell.target)
+    # Cells of an untrained model share one prediction, whatever their seed.
+    paths = list(dict.fromkeys(path for _, path in pairs))
+    tables = [_read(path) for path in paths]
+    size = tables[0].num_rows
+    for path, table in zip(paths[1:], tables[1:], strict=True):
+        if not table.select(["id", "gold"]).equals(tables[0].select(["id", "gold"])):
+            raise ScoreError(f"{path}: rows differ from those of {first_path}, both {task.name} in {first_cell.language}")
+    whole = pa.concat_tables(tables)
+    own = zip(tables[0].column("group").to_pylist(), tables[0].column("id").to_pylist(), strict=True)
+    groups, group_of = np.unique(np.array([group or id_ for group, id_ in own], dtype=np.str_), return_inverse=True)
+    names = tuple(groups.tolist())
+    try:
+        gold, pred = _ragged(whole.column("gold")), _ragged(whole.column("pred"))
+        together = [metric.function(gold, pred) for metric in metrics.for_task(task)]
+    except ScoreError as error:
+        raise ScoreError(f"{first_path.parent}: {task.name}, {first_cell.language}: {error}") from error
+    start = {path: index * size for index, path in enumerate(paths)}
+    return [
+        Result(
+            cell,
+            tuple(
+                Items(items.metric, items.num[start[path] : start[path] + size], items.den[start[path] : start[path] + size])
+                for items in together
+            ),
+            names,
+            group_of.astype(np.int64),
+        )
+        for cell, path in pairs
+    ]
+
+
+def _read(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=list(_COLUMNS), use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise ScoreError(f"{path}: cannot be read as predictions ({error}); remove the entry's folder and run again") from error
+    absent = [name for name in _COLUMNS if name not in table.column_names]
+    if absent:
+        raise ScoreError(f"{path}: no column {', '.join(absent)}; it is not a prediction file of this version")
+    if not table.num_rows:
+        raise ScoreError(f"{path}: holds no rows")
+    return table
+
+
+def _ragged(column: pa.ChunkedArray) -> Ragged:
+    """A list<string> column as `Ragged`; a null row holds no string. Raises ScoreError for a null string."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = column.combine_chunks()
+    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    encoded = pc.list_flatten(array).dictionary_encode()
+    if encoded.null_count:
+        raise ScoreError("the prediction file holds a null instead of a string")
+    offsets = np.zeros(len(array) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return Ragged(tuple(encoded.dictionary.to_pylist()), codes, offsets)
