@@ -1,0 +1,1 @@
+"""The torch side: weights are touched here and nowhere else."""

@@ -1,0 +1,14 @@
+"""What a model answers to one example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Gold and predicted answers of one example as texts, and the scores behind them."""
+
+    gold: tuple[str, ...]
+    pred: tuple[str, ...]
+    scores: tuple[float, ...]

@@ -1,0 +1,99 @@
+"""An encoder, its tokenizer and its heads in memory, and where they lie in an entry of the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from xstilts.engine import hf
+from xstilts.engine.kinds import TRAINS
+from xstilts.errors import ModelError
+from xstilts.stages import Predict, Pretrain, Pretrained, Stage, Start, Train
+from xstilts.task import Task
+
+
+@dataclass(frozen=True)
+class Model:
+    """An encoder with its tokenizer and one head a task."""
+
+    encoder: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    heads: Mapping[str, nn.Module]
+
+
+def root(stage: Stage | Pretrained) -> Pretrained | Pretrain:
+    """The pretrained model that a stage stands on."""
+    match stage:
+        case Pretrained() | Pretrain():
+            return stage
+        case Train():
+            return root(stage.start)
+        case Predict():
+            return root(stage.model)
+
+
+def encoder_folder(start: Start, folder: Path) -> Path:
+    """Where the transformers folder of a start lies: a Pretrained is one, an entry of the store holds one."""
+    return folder if isinstance(start, Pretrained) else folder / "encoder"
+
+
+def save(model: Model, tasks: Mapping[str, Task], folder: Path) -> None:
+    """Write `encoder/` and `heads/` as INTERFACES of the store have it."""
+    hf.save_encoder(model.encoder, model.tokenizer, folder / "encoder")
+    (folder / "heads").mkdir()
+    for name, head in model.heads.items():
+        save_file({k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}, folder / "heads" / f"{name}.safetensors")
+        facts = {"kind": tasks[name].kind, "labels": list(tasks[name].labels), "version": tasks[name].version}
+        (folder / "heads" / f"{name}.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
+
+
+def load_head(folder: Path, encoder: PreTrainedModel, task: Task) -> nn.Module:
+    """The head of `task` out of an entry. Raises ModelError when it is not there or does not fit the encoder."""
+    path = folder / "heads" / f"{task.name}.safetensors"
+    head = TRAINS[task.kind].head(encoder, task, 0.0)
+    try:
+        head.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise ModelError(f"{folder.name[:12]}: this model has no head for {task.name}") from None
+    except (RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    return head
+
+
+def fresh_head(encoder: PreTrainedModel, task: Task, rate: float, generator: torch.Generator, start: Path) -> nn.Module:
+    """A new head. The vocabulary head of MLM is part of pretraining: it is taken over where `start` brings one."""
+    from xstilts.engine.heads import fresh
+
+    head = fresh(TRAINS[task.kind].head(encoder, task, rate), generator)
+    if task.kind == "mask" and (known := vocabulary_head(start)):
+        head.load_state_dict(known)
+    return head
+
+
+# where checkpoints keep the MLM head: ours, XLM-R's, BERT's
+_MLM_NAMES = (
+    {"dense.weight": "dense.weight", "dense.bias": "dense.bias", "norm.weight": "norm.weight", "norm.bias": "norm.bias", "bias": "bias"},
+    {"dense.weight": "lm_head.dense.weight", "dense.bias": "lm_head.dense.bias", "norm.weight": "lm_head.layer_norm.weight",
+     "norm.bias": "lm_head.layer_norm.bias", "bias": "lm_head.bias"},
+    {"dense.weight": "cls.predictions.transform.dense.weight", "dense.bias": "cls.predictions.transform.dense.bias",
+     "norm.weight": "cls.predictions.transform.LayerNorm.weight", "norm.bias": "cls.predictions.transform.LayerNorm.bias",
+     "bias": "cls.predictions.bias"},
+)  # fmt: skip
+
+
+def vocabulary_head(start: Path) -> dict[str, torch.Tensor] | None:
+    """The MLM head that a pretrained model's files hold, or None."""
+    files = [*sorted((start / "heads").glob("mask.safetensors")), *sorted(start.glob("model*.safetensors"))]
+    found = {name: tensor for path in files for name, tensor in load_file(path).items()}
+    for names in _MLM_NAMES:
+        if all(theirs in found for theirs in names.values()):
+            return {ours: found[theirs] for ours, theirs in names.items()}
+    return None

@@ -1,0 +1,133 @@
+"""Zero-shot answers: a model, the rows of one task in one language, a table of answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xstilts.engine import hf
+from xstilts.engine.answers import Answered
+from xstilts.engine.batch import Batch, Columns, batch_of, by_length
+from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
+from xstilts.engine.model import Model, encoder_folder, load_head, root
+from xstilts.errors import DataError
+from xstilts.examples import Example, group_of
+from xstilts.stages import Predict, Rows
+from xstilts.task import Task
+
+BUDGET = 8192  # padded tokens a prediction batch: changes speed and memory, not answers
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path, device: str) -> Model:
+    """The last model used: a target model predicts in many languages one after the other."""
+    return Model(hf.load_encoder(folder).to(device).eval(), hf.load_tokenizer(folder), {})
+
+
+def predict(
+    stage: Predict, model: Path, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path
+) -> None:
+    """Write predictions.parquet and facts.json into `out`. `model` is the folder of stage.model.
+
+    Raises DataError for rows without label, ModelError when model and task do not fit.
+    """
+    started = time.perf_counter()
+    examples = load(stage.rows)
+    _refuse_unlabelled(examples, task, stage.rows)
+    device = stage.runtime.device
+    loaded = _loaded(encoder_folder(stage.model, model), device)
+    longest = min(stage.max_length, hf.max_positions(loaded.encoder, loaded.tokenizer))
+    folder = encoder_folder(stage.model, model)
+    made = encoded(folder, loaded.tokenizer, task, stage.rows, examples, longest, stage.stride, cache)
+    head = None if task.kind == "retrieve" else load_head(model, loaded.encoder, task).to(device).eval()
+    origin = root(stage)
+    if task.kind == "retrieve":
+        rows = list(vectors(loaded, made, origin.layer, device, stage.runtime.precision))
+    else:
+        rows = list(logits(loaded, head, task, made, origin.pool, device, stage.runtime.precision))
+    answered = ANSWERS[task.kind].answers(rows, made, examples, task)
+    out.mkdir(parents=True, exist_ok=True)
+    write_answers(answered, scored(examples), out / "predictions.parquet")
+    unknown = int((made.ids == loaded.tokenizer.unk_token_id).sum()) if loaded.tokenizer.unk_token_id is not None else 0
+    facts = {
+        "seconds": time.perf_counter() - started,
+        "tokens": len(made.ids),
+        "rows": len(made.example),
+        "unk_rate": unknown / max(1, len(made.ids)),
+    }
+    (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
+
+
+def scored(examples: Sequence[Example]) -> list[Example]:
+    """The examples that get an answer: all but retrieval's candidates."""
+    return [e for e in examples if getattr(e, "role", "query") == "query"]
+
+
+def _refuse_unlabelled(examples: Sequence[Example], task: Task, rows: Rows) -> None:
+    where = f"{task.name} {rows.split} {rows.language}"
+    if not examples:
+        raise DataError(f"{where}: no rows to predict")
+    label = {"classify": "label", "choose": "label", "tag": "tags", "span": "answers", "retrieve": "gold"}[task.kind]
+    for e in scored(examples):
+        if getattr(e, label) is None:
+            raise DataError(f"{where}: row {e.id} is unlabelled, so that it cannot be scored")
+
+
+@torch.inference_mode()
+def logits(model: Model, head: nn.Module, task: Task, made: Columns, pool: str, device: str, precision: str) -> Iterator[Tensor]:
+    """The logits of every row, in the order of the columns, on the CPU in fp32 and without padding."""
+    kind = TRAINS[task.kind]
+
+    def forward(batch: Batch) -> Tensor:
+        return kind.logits(model.encoder, head, batch, pool)
+
+    return _in_order(model, made, forward, device, precision)
+
+
+@torch.inference_mode()
+def vectors(model: Model, made: Columns, layer: int, device: str, precision: str) -> Iterator[Tensor]:
+    """[H] the mean of each row's hidden states at `layer` (Phang et al. 2020 take 14 of XLM-R Large's 24)."""
+
+    def forward(batch: Batch) -> Tensor:
+        return hf.pooled(hf.hidden_states(model.encoder, batch, layer).float(), batch.mask_BT, "mean")
+
+    return _in_order(model, made, forward, device, precision)
+
+
+def _in_order(
+    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str
+) -> Iterator[Tensor]:
+    results: list[Tensor | None] = [None] * len(made.example)
+    pad = hf.pad_id(model.tokenizer)
+    lengths = made.lengths
+    for rows_B in by_length(made, np.arange(made.count), BUDGET):
+        batch = batch_of(made, rows_B, pad, device)
+        with torch.inference_mode(), hf.autocast(device, precision):
+            out = forward(batch).float().cpu()
+        for b, row in enumerate(rows_B):
+            results[row] = out[b, : lengths[row]].clone() if out.dim() == 3 else out[b]
+    return (r for r in results if r is not None)
+
+
+def write_answers(answered: Sequence[Answered], examples: Sequence[Example], path: Path) -> None:
+    """The table of answers: id, group, gold, pred, scores."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = pa.table(
+        {
+            "id": pa.array([e.id for e in examples], pa.string()),
+            "group": pa.array([group_of(e) for e in examples], pa.string()),
+            "gold": pa.array([list(a.gold) for a in answered], pa.list_(pa.string())),
+            "pred": pa.array([list(a.pred) for a in answered], pa.list_(pa.string())),
+            "scores": pa.array([list(a.scores) for a in answered], pa.list_(pa.float32())),
+        }
+    )
+    parquet.write_table(table, path, compression="zstd")

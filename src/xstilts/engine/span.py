@@ -1,0 +1,135 @@
+"""Extractive question answering: the answer is a span of the context; long contexts are read through windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from xstilts.engine import hf
+from xstilts.engine.answers import Answered
+from xstilts.engine.batch import Batch, Columns, columns
+from xstilts.engine.heads import TokenHead
+from xstilts.examples import Example, Passage
+from xstilts.task import Task
+
+LONGEST_ANSWER = 30  # tokens, as run_squad has it
+QUESTION = 64  # tokens that a question may take, as run_squad has it
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task: Task, max_length: int, stride: int) -> Columns:
+    """One row a window; per token its character span in the context (-100 outside); per row the answer's first and last token.
+
+    The first accepted answer is the target. A window without it points at the first token, as does a question without answer.
+    """
+    passages = [e for e in examples if isinstance(e, Passage)]
+    if not passages:
+        return columns([], [])
+    questions = _shortened(tokenizer, [p.question for p in passages], min(QUESTION, max_length // 3))
+    made = tokenizer(
+        questions, [p.context for p in passages], truncation="only_second", max_length=max_length, stride=min(stride, max_length // 4),
+        return_overflowing_tokens=True, return_offsets_mapping=True, padding=False, return_attention_mask=False,
+    )  # fmt: skip
+    example = made["overflow_to_sample_mapping"]
+    starts, ends, first, last = [], [], [], []
+    for row, owner in enumerate(example):
+        offsets = np.asarray(made["offset_mapping"][row], np.int64)
+        inside = np.fromiter((s == 1 for s in made.sequence_ids(row)), bool, len(offsets))
+        start, end = np.where(inside, offsets[:, 0], -100), np.where(inside, offsets[:, 1], -100)
+        a, b = _target(passages[owner], start, end)
+        starts.append(start.tolist())
+        ends.append(end.tolist())
+        first.append(a)
+        last.append(b)
+    tokens = {"start": starts, "end": ends}
+    if "token_type_ids" in made:
+        tokens["types"] = made["token_type_ids"]
+    return columns(made["input_ids"], example, tokens, {"first": first, "last": last})
+
+
+def _shortened(tokenizer: PreTrainedTokenizerBase, questions: list[str], most: int) -> list[str]:
+    """Questions cut to at most `most` tokens (hardly any is longer)."""
+    made = tokenizer(questions, add_special_tokens=False, return_offsets_mapping=True, padding=False, return_attention_mask=False)
+    return [
+        question[: offsets[most - 1][1]] if len(offsets) > most else question
+        for question, offsets in zip(questions, made["offset_mapping"], strict=True)
+    ]
+
+
+def _target(passage: Passage, start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[int, int]:
+    """First and last token of the answer in this window; (0, 0) when it is not wholly inside; -100 when unlabelled."""
+    if passage.answers is None:
+        return -100, -100
+    if not passage.answers:
+        return 0, 0
+    answer = passage.answers[0]
+    a, b = answer.start, answer.start + len(answer.text)
+    covered = np.flatnonzero((start >= 0) & (start < b) & (end > a))
+    if not len(covered) or start[covered[0]] > a or end[covered[-1]] < b:
+        return 0, 0
+    return int(covered[0]), int(covered[-1])
+
+
+def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
+    """The head, weights not yet set: a start and an end score a token."""
+    return TokenHead(hf.hidden_size(model), 2, rate)
+
+
+def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
+    """[B, T, 2]; padding and question tokens can be neither start nor end."""
+    out: Tensor = head(hf.hidden_states(model, batch)).float()
+    allowed = batch.tokens["start"] >= 0
+    allowed[:, 0] = True  # the first token stands for "no answer here"
+    return out.masked_fill(~allowed.unsqueeze(-1), -1e9)
+
+
+def loss(logits_BT2: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Mean of the start's and the end's cross-entropy, summed over windows, and the number of windows."""
+    first, last = batch.rows["first"], batch.rows["last"]
+    total = nn.functional.cross_entropy(logits_BT2[..., 0], first, reduction="sum", ignore_index=-100)
+    total = total + nn.functional.cross_entropy(logits_BT2[..., 1], last, reduction="sum", ignore_index=-100)
+    return total / 2, int((first != -100).sum())
+
+
+def answers(
+    logits_rows: Sequence[Tensor], made: Columns, examples: Sequence[Example], task: Task
+) -> list[Answered]:
+    """The best span over all windows of a passage; scores = (its score, the lowest score of "no answer").
+
+    Where the task has questions without answer, the empty text wins when its score is higher (threshold 0).
+    """
+    result = []
+    groups = made.rows_of(np.arange(made.count))
+    for example, rows in zip(examples, groups, strict=True):
+        if not isinstance(example, Passage):
+            raise TypeError("span needs Passage")
+        best, null, text = -np.inf, np.inf, ""
+        for r in rows:
+            row = logits_rows[r].numpy()
+            null = min(null, float(row[0].sum()))
+            score, a, b = best_span(row)
+            if score > best:
+                at = made.bounds[r]
+                best = score
+                text = example.context[made.tokens["start"][at + a] : made.tokens["end"][at + b]]
+        gold = () if example.answers is None else tuple(a.text for a in example.answers)
+        chosen = "" if task.no_answer and null > best else text
+        result.append(Answered(gold, (chosen,), (max(best, -1e9), null)))
+    return result
+
+
+def best_span(logits_T2: NDArray[np.float32]) -> tuple[float, int, int]:
+    """Score, first and last token of the best span of at most LONGEST_ANSWER tokens, the first token left out."""
+    start, end = logits_T2[1:, 0], logits_T2[1:, 1]
+    best = (-np.inf, 0, 0)
+    for length in range(min(LONGEST_ANSWER, len(start))):
+        scores = start[: len(start) - length] + end[length:]
+        a = int(scores.argmax())
+        if scores[a] > best[0]:
+            best = (float(scores[a]), a + 1, a + 1 + length)
+    return best
+
+

@@ -1,0 +1,114 @@
+"""One tag a word. Long sentences are split at words into several rows, never cut: every word keeps a tag."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from xstilts.engine import hf
+from xstilts.engine.answers import Answered
+from xstilts.engine.batch import Batch, Columns, columns
+from xstilts.engine.heads import TokenHead
+from xstilts.engine.pieces import encode_words, special_ids
+from xstilts.errors import DataError
+from xstilts.examples import Example, Words
+from xstilts.task import Task
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task: Task, max_length: int, stride: int) -> Columns:
+    """Rows of whole words; per token `word` (number of the word whose first piece it is, else -100) and `target` (its tag).
+
+    A single word longer than a row keeps its first pieces. Raises DataError for an unknown tag.
+    """
+    sentences = [e for e in examples if isinstance(e, Words)]
+    number = {tag: index for index, tag in enumerate(task.labels)}
+    before, after = special_ids(tokenizer)
+    room = max_length - len(before) - len(after)
+    rows: list[list[int]] = []
+    words: list[list[int]] = []
+    targets: list[list[int]] = []
+    example: list[int] = []
+    for index, (sentence, pieces) in enumerate(zip(sentences, encode_words(tokenizer, [s.words for s in sentences]), strict=True)):
+        tags = _numbers(sentence, number, task)
+        for part in _fit(pieces, room):
+            ids, word, target = list(before), [-100] * len(before), [-100] * len(before)
+            for w in part:
+                kept = pieces[w][:room]
+                ids += kept
+                word += [w] + [-100] * (len(kept) - 1)
+                target += [tags[w]] + [-100] * (len(kept) - 1)
+            rows.append(ids + after)
+            words.append(word + [-100] * len(after))
+            targets.append(target + [-100] * len(after))
+            example.append(index)
+    tokens = {"word": words, "target": targets}
+    if hf.type_ids(tokenizer):
+        tokens["types"] = [[0] * len(row) for row in rows]
+    return columns(rows, example, tokens)
+
+
+def _numbers(sentence: Words, number: dict[str, int], task: Task) -> list[int]:
+    if sentence.tags is None:
+        return [-100] * len(sentence.words)
+    if len(sentence.tags) != len(sentence.words):
+        raise DataError(f"{task.name}: sentence {sentence.id} has {len(sentence.words)} words and {len(sentence.tags)} tags")
+    for tag in sentence.tags:
+        if tag not in number:
+            raise DataError(f'{task.name}: sentence {sentence.id} has the tag "{tag}" (known: {", ".join(task.labels)})')
+    return [number[tag] for tag in sentence.tags]
+
+
+def _fit(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """Word numbers in runs whose pieces fit into `room`; runs of about equal length, so that none is a bare rest."""
+    total = sum(min(len(p), room) for p in pieces)
+    aim = -(-total // max(1, -(-total // room)))
+    runs: list[list[int]] = []
+    used = room + 1
+    for w, p in enumerate(pieces):
+        need = min(len(p), room)
+        if used + need > room or used >= aim:
+            runs.append([])
+            used = 0
+        runs[-1].append(w)
+        used += need
+    return runs
+
+
+def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
+    """The head, weights not yet set."""
+    return TokenHead(hf.hidden_size(model), len(task.labels), rate)
+
+
+def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
+    """[B, T, tags]."""
+    out: Tensor = head(hf.hidden_states(model, batch))
+    return out
+
+
+def loss(logits_BTC: Tensor, batch: Batch) -> tuple[Tensor, int]:
+    """Summed cross-entropy over first pieces, and the number of words."""
+    targets = batch.tokens["target"]
+    total = nn.functional.cross_entropy(logits_BTC.float().flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=-100)
+    return total, int((targets != -100).sum())
+
+
+def answers(
+    logits_rows: Sequence[Tensor], made: Columns, examples: Sequence[Example], task: Task
+) -> list[Answered]:
+    """The likeliest tag of every word; no scores (they would outweigh everything else in the store)."""
+    result = []
+    groups = made.rows_of(np.arange(made.count))
+    for example, rows in zip(examples, groups, strict=True):
+        if not isinstance(example, Words):
+            raise TypeError("tagging needs Words")
+        tags = [""] * len(example.words)
+        for r in rows:
+            word = made.tokens["word"][made.bounds[r] : made.bounds[r + 1]]
+            best = logits_rows[r].argmax(-1).numpy()
+            for position in np.flatnonzero(word >= 0):
+                tags[word[position]] = task.labels[best[position]]
+        result.append(Answered(example.tags or (), tuple(tags), ()))
+    return result

@@ -1,0 +1,273 @@
+"""Fine-tuning, intermediate or target: one function, one loop, resumable to the bit.
+
+Everything that happens at a step is a function of (stage, step): the examples from the schedule,
+dropout and masking from (seed, step, row). So the state is weights, Adam's moments and a number.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from xstilts import metrics
+from xstilts.engine import hf, mask
+from xstilts.engine import model as models
+from xstilts.engine.batch import Columns, batch_of, by_length, schedule
+from xstilts.engine.dropout import Draws, replace_dropouts
+from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
+from xstilts.engine.model import Model
+from xstilts.engine.predict import logits as predict_logits
+from xstilts.errors import DataError, Stopped, TrainingError
+from xstilts.examples import Example
+from xstilts.stages import Progress, Recipe, Rows, Train
+from xstilts.task import Task
+
+MICRO = 1024  # padded tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
+MICRO_GPU = 16384
+SAVE_EVERY = 60.0  # seconds between two saved states
+REPORT_EVERY = 0.5
+NO_DECAY = ("bias", "norm.weight", "LayerNorm.weight", "layer_norm.weight")
+
+
+@dataclass
+class State:
+    """Where a training stands, beside weights and moments."""
+
+    step: int = 0
+    examples: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best_step: int = -1
+    best_score: float = -1.0
+    losses: list[list[float]] = field(default_factory=list)  # [step, mean loss since the last entry]
+    selections: list[list[float]] = field(default_factory=list)  # [step, score on the English dev part]
+
+
+@dataclass(frozen=True)
+class Material:
+    """One share of the mix, ready to train on."""
+
+    task: Task
+    columns: Columns
+    ids: tuple[str, ...]
+
+
+def train(
+    stage: Train, start: Path, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
+    draft: Path, cache: Path, emit: Callable[[Progress], None], stop: Callable[[], bool],
+) -> None:  # fmt: skip
+    """Train `stage` from the folder `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
+
+    Raises Stopped after saving when `stop()` turns true, TrainingError for a loss that is not finite
+    (naming step and examples), DataError for rows without label.
+    """
+    device, recipe = stage.runtime.device, stage.recipe
+    folder = models.encoder_folder(stage.start, start)
+    encoder, tokenizer = hf.load_encoder(folder), hf.load_tokenizer(folder)
+    longest = min(recipe.max_length, hf.max_positions(encoder, tokenizer))
+
+    def columns_of(rows: Rows, examples: Sequence[Example]) -> Columns:
+        return encoded(folder, tokenizer, task_of(rows.task), rows, examples, longest, recipe.stride, cache)
+
+    materials = []
+    for share in stage.mix:
+        examples = load(share.rows)
+        _refuse_untrainable(examples, task_of(share.rows.task), share.rows)
+        materials.append(Material(task_of(share.rows.task), columns_of(share.rows, examples), tuple(e.id for e in examples)))
+    generator = torch.Generator().manual_seed(stage.seed)
+    tasks = {m.task.name: m.task for m in materials}
+    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in tasks.items()}
+    draws = Draws(recipe.dropout, stage.seed)
+    whole = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
+    replace_dropouts(whole, draws)
+    whole.to(device).train()
+    model = Model(encoder, tokenizer, heads)
+
+    plan = schedule(
+        [m.columns.count for m in materials], [s.weight for s in stage.mix], recipe.epochs, recipe.steps, recipe.batch, stage.seed
+    )
+    optimizer = _optimizer(whole, recipe)
+    state, best = _resume(draft / "state", whole, optimizer)
+    selectors = [(task_of(rows.task), rows, load(rows)) for rows in stage.select]
+    dev = [(task, columns_of(rows, examples), examples, rows.language) for task, rows, examples in selectors]
+    at = _selection_steps(len(plan), recipe.selections if dev else 0)
+
+    pool = models.root(stage).pool
+    pad = hf.pad_id(tokenizer)
+    budget = MICRO if device == "cpu" else MICRO_GPU
+    started = time.perf_counter() - state.seconds
+    saved = reported = time.perf_counter()
+    recent: list[float] = []
+    params = [p for p in whole.parameters() if p.requires_grad]
+    while state.step < len(plan):
+        step = plan[state.step]
+        material = materials[step.share]
+        kind, head = TRAINS[material.task.kind], heads[material.task.name]
+        _set_rate(optimizer, recipe, state.step, len(plan))
+        total, targets = 0.0, 0
+        for rows_B in by_length(material.columns, step.examples, budget):
+            batch = batch_of(material.columns, rows_B, pad, device)
+            if material.task.kind == "mask":
+                batch = mask.masked(batch, tokenizer, recipe.mask_rate, stage.seed, state.step)
+            draws.at(state.step, rows_B + (step.share << 40))
+            with hf.autocast(device, stage.runtime.precision):
+                logits = kind.logits(encoder, head, batch, pool)
+                summed, count = kind.loss(logits, batch)
+            summed.backward()
+            total += float(summed.detach())
+            targets += count
+            state.tokens += batch.size
+        if not np.isfinite(total):
+            named = ", ".join(material.ids[e] for e in step.examples[:4])
+            raise TrainingError(
+                f"{material.task.name}: the loss is {total} at step {state.step} (examples {named}, ...); lower recipe.lr or use precision fp32"
+            )
+        _step(optimizer, params, max(1, targets), recipe.clip)
+        recent.append(total / max(1, targets))
+        state.step += 1
+        state.examples += len(step.examples)
+        now = time.perf_counter()
+        state.seconds = now - started
+        if state.step in at:
+            whole.eval()
+            score = _select(model, dev, pool, device, stage.runtime.precision)
+            whole.train()
+            state.selections.append([state.step, score])
+            if score > state.best_score:
+                state.best_score, state.best_step = score, state.step
+                if len(at) > 1 and state.step < len(plan):
+                    best = {name: value.detach().cpu().clone() for name, value in whole.state_dict().items()}
+        if state.step % max(1, len(plan) // 100) == 0 or state.step == len(plan):
+            state.losses.append([state.step, float(np.mean(recent))])
+            recent = []
+        if now - reported > REPORT_EVERY:
+            reported = now
+            loss = state.losses[-1][1] if state.losses else float(np.mean(recent))
+            emit(Progress(state.step, len(plan), loss, state.examples, state.seconds))
+        stopping = stop()
+        if state.step < len(plan) and (stopping or now - saved > SAVE_EVERY):
+            saved = now
+            _save(draft / "state", whole, optimizer, state, best)
+        if stopping and state.step < len(plan):
+            raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
+    if best and 0 <= state.best_step < len(plan):
+        whole.load_state_dict(best)
+    out = draft / "out"
+    out.mkdir(parents=True, exist_ok=True)
+    models.save(model, tasks, out)
+    (out / "log.json").write_text(json.dumps(_log(state, whole, stage), indent=1) + "\n", "utf-8")
+
+
+def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> None:
+    label = {"classify": "label", "choose": "label", "tag": "tags", "span": "answers"}.get(task.kind)
+    if not examples:
+        raise DataError(f"{task.name} {rows.split} {rows.language}: no rows to train on")
+    for e in examples if label else ():
+        if getattr(e, str(label)) is None:
+            raise DataError(f"{task.name} {rows.split} {rows.language}: row {e.id} is unlabelled, so that it cannot be trained on")
+
+
+def _optimizer(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    named = [(n, p) for n, p in whole.named_parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for n, p in named if not n.endswith(NO_DECAY)], "weight_decay": recipe.weight_decay},
+        {"params": [p for n, p in named if n.endswith(NO_DECAY)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, eps=recipe.eps, fused=True)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
+    """Linear warm-up over the first share of the steps, then linear decay to zero."""
+    warm = round(recipe.warmup * steps)
+    factor = (step + 1) / warm if step < warm else (steps - step) / max(1, steps - warm)
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.lr * factor
+
+
+def _step(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter], targets: int, clip: float) -> None:
+    """Divide the summed gradients by the step's count, clip once at norm `clip`, update."""
+    grads = [p.grad for p in params if p.grad is not None]
+    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))) / targets
+    torch._foreach_mul_(grads, min(1.0, clip / (norm + 1e-6)) / targets)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _selection_steps(steps: int, selections: int) -> frozenset[int]:
+    return frozenset(round(steps * (i + 1) / selections) for i in range(selections))
+
+
+def _select(
+    model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str
+) -> float:
+    """The mean headline score over the tasks of the mix on their English dev parts, on 0-100."""
+    scores = []
+    for task, made, examples, language in dev:
+        rows = list(predict_logits(model, model.heads[task.name], task, made, pool, device, precision))
+        answered = ANSWERS[task.kind].answers(rows, made, examples, task)
+        items = metrics.items(task.metrics[0], task, language, [a.gold for a in answered], [a.pred for a in answered])
+        scores.append(100.0 * float(items.num.sum()) / float(items.den.sum()))
+    return float(np.mean(scores))
+
+
+def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor]) -> None:
+    """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        for name, value in optimizer.state.get(p, {}).items():
+            tensors[f"adam/{number}/{name}"] = value.detach().cpu().contiguous()
+    tensors |= {f"best/{name}": value for name, value in best.items()}
+    name = f"{state.step}.safetensors"
+    save_file(tensors, folder / f"{name}.part")
+    (folder / f"{name}.part").rename(folder / name)
+    pending = folder / "state.json.part"
+    pending.write_text(json.dumps({**asdict(state), "tensors": name}), "utf-8")
+    pending.rename(folder / "state.json")
+    for old in folder.glob("*.safetensors*"):
+        if old.name != name:
+            old.unlink()
+
+
+def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor]]:
+    """The saved position and best weights, with weights and moments put back; a fresh State where nothing is saved."""
+    try:
+        saved = json.loads((folder / "state.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return State(), {}
+    tensors = load_file(folder / saved.pop("tensors"))
+    whole.load_state_dict({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
+    for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        prefix = f"adam/{number}/"
+        own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        if own:
+            optimizer.state[p] = {name: t if name == "step" else t.to(p.device) for name, t in own.items()}
+    return State(**saved), {name.removeprefix("best/"): t for name, t in tensors.items() if name.startswith("best/")}
+
+
+def _log(state: State, whole: nn.Module, stage: Train) -> dict[str, object]:
+    scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    return {
+        "steps": state.step,
+        "examples": state.examples,
+        "tokens": state.tokens,
+        "seconds": state.seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
+        "parameters": hf.parameters_of(whole),
+        "best_step": state.best_step if state.best_step >= 0 else state.step,
+        "dev": state.best_score if state.selections else None,
+        "selections": state.selections,
+        "losses": state.losses,
+        "threads": stage.runtime.threads,
+        "precision": stage.runtime.precision,
+    }
