@@ -9,7 +9,9 @@ from xstilts.canon import plain
 from xstilts.errors import StoreError
 from xstilts.stages import Predict, Pretrain, Pretrained, Recipe, Rows, Runtime, Share, Train, from_plain
 
-ROWS = Rows("toy", 2, "train", "train", "en", "ab" * 32, cut=(0.0, 0.9), cap=7, without=(Rows("toy", 2, "test", "t", "de", "cd"),))
+ROWS = Rows(
+    "toy", 2, "train", "train", "en", "ab" * 32, cut=(0.0, 0.9), cap=7, without=(Rows("toy", 2, "test", "t", "de", "cd"),)
+)
 FIRST = Train(Pretrained("w"), (Share(ROWS), Share(ROWS, 2.5)), (), Recipe(steps=3, lr=1.0), 1, Runtime())
 SECOND = Train(FIRST, (Share(ROWS),), (ROWS,), Recipe(), 2, Runtime("bf16", 2, "cuda"))
 STAGES = [

@@ -1,0 +1,97 @@
+"""Carry out one stage: the only place where a stage meets the engine."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from xstilts.errors import ModelError, StoreError, TrainingError
+from xstilts.examples import Example
+from xstilts.models import Where, fetch
+from xstilts.stages import Predict, Pretrain, Pretrained, Progress, Rows, Stage, Start, Train
+from xstilts.store import Store, disk_error
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stage is carried out, and how it speaks: nothing here changes a number."""
+
+    store: Store
+    data: Path
+    draft: Path
+    where: Mapping[str, Where]  # key of a Pretrained -> its weights
+    offline: bool
+    emit: Callable[[Progress], None]
+    stop: Callable[[], bool]
+
+    def weights_of(self, start: Start) -> Path:
+        """The folder of a start: a plain model folder, or a finished entry. Raises ModelError."""
+        if isinstance(start, Pretrained):
+            if start.key not in self.where:
+                raise ModelError(f"nothing says where the weights {start.weights[:12]} are; this is a defect of xstilts")
+            return fetch(self.where[start.key], self.offline)
+        found = self.store.find_weights(start.key)
+        if found is None:
+            raise StoreError(f"the weights of stage {start.key[:12]} are no longer in {self.store.path}; run again to make them")
+        return found
+
+
+def carry_out(stage: Stage, place: Place) -> None:
+    """Run a stage through the engine; its files land in `place.draft / "out"`.
+
+    Raises XstiltsError for what the user can mend, Stopped when `place.stop()` turned true and the state is saved.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    if torch.get_num_threads() != stage.runtime.threads:
+        torch.set_num_threads(stage.runtime.threads)
+    if stage.runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device on this machine; use --device cpu")
+    try:
+        _carry_out(stage, place)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"the {stage.runtime.device} memory is full: use --jobs 1, or a smaller batch or max_length"
+        ) from error
+    except SafetensorError as error:
+        # safetensors reports the disk's refusal in its text only
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if f"os error {number})" in str(error):
+                raise disk_error(OSError(number, str(error)), place.store.path) from error
+        raise StoreError(f"weights below {place.store.path}: {error}") from error
+
+
+def _carry_out(stage: Stage, place: Place) -> None:
+    from xstilts import rows, tasks
+
+    def load(wanted: Rows) -> list[Example]:
+        return rows.load(wanted, place.data)
+
+    match stage:
+        case Pretrain():
+            from xstilts.engine.pretrain import pretrain
+
+            pretrain(stage, place.data, place.draft, place.emit, place.stop)
+        case Train():
+            from xstilts.engine.train import train
+
+            start = place.weights_of(stage.start)
+            train(stage, start, tasks.task, load, place.draft, place.store.cache, place.emit, place.stop)
+        case Predict():
+            from xstilts.engine.predict import predict
+
+            model = place.weights_of(stage.model)
+            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache)
+
+
+def facts(out: Path) -> dict[str, object]:
+    """The single figures (no lists) of a finished stage's own account, for the manifest."""
+    for name in ("facts.json", "log.json"):
+        if (out / name).is_file():
+            found = json.loads((out / name).read_text("utf-8"))
+            return {key: value for key, value in found.items() if isinstance(value, int | float | str)}
+    return {}

@@ -1,0 +1,379 @@
+"""Carry out what a plan is missing: which stage runs when, on which worker; progress, failures, Ctrl-C."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from xstilts import machine
+from xstilts.canon import plain
+from xstilts.errors import StoreError
+from xstilts.executors import local
+from xstilts.models import Hub, Where
+from xstilts.stages import Predict, Pretrain, Pretrained, Progress, Stage, Train
+from xstilts.store import Store
+
+RECHECK = 0.3  # seconds between two looks at a stage that another run works on
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A worker has taken up a stage."""
+
+    stage: Stage
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """A running stage has come further."""
+
+    stage: Stage
+    worker: int
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A stage is in the store; `seconds` is None when another run put it there."""
+
+    stage: Stage
+    worker: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A stage cannot be carried out."""
+
+    stage: Stage
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that the user should know."""
+
+    text: str
+
+
+Event = Began | Stepped | Ended | Failed | Note
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did: stages run and reused, the failed ones with their messages, those that stand on them, and whether Ctrl-C ended it."""
+
+    run: int
+    reused: int
+    failed: Mapping[str, str]
+    skipped: tuple[str, ...]
+    interrupted: bool
+
+
+def parent(stage: Stage) -> Stage | Pretrained | None:
+    """What a stage starts from."""
+    match stage:
+        case Train():
+            return stage.start
+        case Predict():
+            return stage.model
+        case Pretrain():
+            return None
+
+
+def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
+    """The stages to run, by key, parents first: those that are missing, and their parents whose weights are gone.
+
+    A stage whose weights were dropped on purpose counts as there until a missing stage stands on it.
+    """
+    wanted = {stage.key for stage in stages if store.find(stage.key) is None}
+    for stage in reversed(stages):
+        start = parent(stage) if stage.key in wanted else None
+        if start is not None and not isinstance(start, Pretrained) and store.find_weights(start.key) is None:
+            wanted.add(start.key)
+    return {stage.key: stage for stage in stages if stage.key in wanted}
+
+
+def default_jobs(threads: int, device: str) -> int:
+    """Workers at a time when nobody says: as many as the cores feed; one on a GPU."""
+    return 1 if device == "cuda" else max(1, machine.cores() // max(1, threads))
+
+
+def run(
+    stages: tuple[Stage, ...],
+    where: Mapping[str, Where],
+    store: Store,
+    data: Path,
+    jobs: int | None = None,
+    offline: bool = False,
+    on_event: Callable[[Event], None] = lambda event: None,
+    function: str | None = None,
+) -> Outcome:
+    """Run the stages that the store lacks, each once, on up to `jobs` worker processes.
+
+    A stage that another run works on is waited for. A stage that fails takes those that stand on it
+    with it; the others go on. Ctrl-C lets every stage save its state, a second one kills the workers.
+    `function` names another "module:function" than `executors.carry:carry_out` (tests).
+    Raises StoreError when the disk is full or read-only.
+    """
+    todo = needed(stages, store)
+    if not todo:
+        return Outcome(0, len(stages), {}, (), False)
+    threads = max(stage.runtime.threads for stage in todo.values())
+    device = next(iter(todo.values())).runtime.device
+    for key in todo:
+        if (trouble := store.broken(key)) is not None:
+            on_event(Note(trouble))
+    inbox: local.Inbox = queue.SimpleQueue()
+    job = {"store": str(store.path), "data": str(data), "offline": offline, "where": _as_json(where)}
+    course = _Course(store, jobs or default_jobs(threads, device), inbox, job, on_event, function, dict(todo), _ranks(todo))
+    with store.used(), _interrupts(inbox):
+        try:
+            course.loop()
+        finally:
+            course.close()
+    if course.fatal is not None:
+        raise StoreError(f"{course.fatal} ({course.ran} stages were run)")
+    reused = len(stages) - len(todo) + course.found
+    return Outcome(course.ran, reused, course.failed, tuple(course.skipped), course.interrupts > 0)
+
+
+@dataclass
+class _Course:
+    """A run under way: what is still to be done, and by whom."""
+
+    store: Store
+    jobs: int
+    inbox: local.Inbox
+    job: Mapping[str, Any]  # what every stage's message holds
+    on_event: Callable[[Event], None]
+    function: str | None
+    todo: dict[str, Stage]  # not begun, parents first
+    rank: Mapping[str, float]  # the longest way from a stage to the end
+    workers: dict[int, local.Worker] = field(default_factory=dict)
+    retired: list[local.Worker] = field(default_factory=list)
+    running: dict[str, Stage] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    killed: set[str] = field(default_factory=set)  # stages whose worker was killed once
+    ran: int = 0
+    found: int = 0  # stages that another run finished meanwhile
+    started: int = 0
+    interrupts: int = 0
+    fatal: str | None = None
+
+    def loop(self) -> None:
+        """Until nothing is left, nothing can go on, or the user wants an end."""
+        while True:
+            waiting = self._dispatch() if not self.interrupts and self.fatal is None else False
+            if not self.running and not waiting:
+                return
+            try:
+                number, event = self.inbox.get(timeout=RECHECK if waiting else None)
+            except queue.Empty:
+                continue
+            if number == local.USER:
+                self.interrupts += 1
+                self._stop_all()
+                if self.interrupts > 1:
+                    return
+            elif (worker := self.workers.get(number)) is not None:
+                self._heed(worker, event)
+
+    def close(self) -> None:
+        """End the workers: idle ones by themselves, the others at once."""
+        for worker in (*self.workers.values(), *self.retired):
+            if worker.key is not None:
+                worker.process.kill()
+            worker.close()
+        for worker in (*self.workers.values(), *self.retired):
+            worker.ended()
+
+    def _stop_all(self) -> None:
+        for worker in self.workers.values():
+            worker.send({"stop": True})
+
+    # ---- handing out ----
+
+    def _dispatch(self) -> bool:
+        """Give idle workers stages; True when a stage that is ready has to wait for another run."""
+        waiting = False
+        idle = [worker for worker in self.workers.values() if worker.key is None]
+        for slot in range(self.jobs - len(self.running)):
+            worker = idle[slot] if slot < len(idle) else None
+            given = False
+            for stage in self._ready(worker):
+                if self._there(stage):
+                    self.todo.pop(stage.key)
+                    self.found += 1
+                    self.on_event(Ended(stage, None, None))
+                elif self.store.busy(stage.key):
+                    waiting = True
+                else:
+                    self._give(worker, stage)
+                    given = True
+                    break
+            if not given:
+                break
+        # What was found just now may have made others ready that were not looked at.
+        return waiting or (not self.running and bool(self.todo))
+
+    def _ready(self, worker: local.Worker | None) -> list[Stage]:
+        """The stages whose parents are there: first answers of the model in memory, then trainings, the longest way to go first."""
+        ready = []
+        for stage in self.todo.values():
+            start = parent(stage)
+            if start is None or not (start.key in self.todo or start.key in self.running):
+                ready.append(stage)
+        elsewhere = {other.model for other in self.workers.values() if other is not worker}
+
+        def order(stage: Stage) -> tuple[int, float]:
+            match stage:
+                case Predict() if worker is not None and stage.model.key == worker.model:
+                    return (0, 0.0)
+                case Predict():
+                    return (3 if stage.model.key in elsewhere else 2, 0.0)
+                case _:
+                    return (1, -self.rank[stage.key])
+
+        return sorted(ready, key=order)
+
+    def _there(self, stage: Stage) -> bool:
+        stands_on_it = any((start := parent(other)) is not None and start.key == stage.key for other in self.todo.values())
+        return (self.store.find_weights if stands_on_it else self.store.find)(stage.key) is not None
+
+    def _give(self, worker: local.Worker | None, stage: Stage) -> None:
+        if worker is not None and worker.threads != stage.runtime.threads:
+            worker.close()
+            self.retired.append(self.workers.pop(worker.number))
+            worker = None
+        if worker is None:
+            self.started += 1
+            worker = local.start(self.started, stage.runtime.threads, bool(self.job["offline"]), self.inbox, self.function)
+            self.workers[worker.number] = worker
+        weights = not isinstance(stage, Predict)
+        worker.key = stage.key
+        worker.model = stage.model.key if isinstance(stage, Predict) else stage.key
+        self.running[stage.key] = self.todo.pop(stage.key)
+        self.on_event(Began(stage, worker.number))
+        worker.send({**self.job, "key": stage.key, "weights": weights, "stage": plain(stage)})
+
+    # ---- what comes back ----
+
+    def _heed(self, worker: local.Worker, event: Mapping[str, Any] | None) -> None:
+        if event is None:
+            self._died(worker)
+            return
+        stage = self.running[event["key"]]
+        if event["event"] == "progress":
+            values = {name: event[name] for name in ("step", "steps", "loss", "examples", "seconds")}
+            self.on_event(Stepped(stage, worker.number, Progress(**values)))
+            return
+        self.running.pop(stage.key)
+        worker.key = None
+        match event["event"]:
+            case "done":
+                if event["seconds"] is None:
+                    self.found += 1
+                else:
+                    self.ran += 1
+                self.on_event(Ended(stage, worker.number, event["seconds"]))
+            case "failed":
+                if event["fatal"]:
+                    self.fatal = event["message"]
+                    self._stop_all()
+                self._fail(stage, event["message"])
+            case "stopped":
+                return
+
+    def _died(self, worker: local.Worker) -> None:
+        """A worker has ended without being asked to: the stage in its hand is tried once more if it was killed."""
+        del self.workers[worker.number]
+        code = worker.ended()
+        if worker.key is None:
+            return
+        stage = self.running.pop(worker.key)
+        worker.key = None
+        if code < 0 and not self.interrupts:
+            name = signal.Signals(-code).name
+            if stage.key not in self.killed:
+                self.killed.add(stage.key)
+                self.todo = {stage.key: stage, **self.todo}
+                self.on_event(Note(f"a worker was ended by {name}; stage {stage.key[:12]} goes on from its last saved state"))
+                return
+            self._fail(stage, f"its worker was ended by {name} twice; is there enough memory (and disk)? try --jobs 1")
+        elif not self.interrupts:
+            self._fail(stage, self._defect(stage, worker, code))
+
+    def _defect(self, stage: Stage, worker: local.Worker, code: int) -> str:
+        """One line for a crash of ours; the traceback goes to a file."""
+        words = [line for line in worker.tail if line.strip()]
+        last = words[-1] if words else f"exit code {code}"
+        path = self.store.path / "logs" / f"{stage.key}.txt"
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text("\n".join(words) + "\n", "utf-8")
+        except OSError:
+            return f"{last} (a defect of xstilts; its traceback could not be written)"
+        return f"{last} (a defect of xstilts, please report it; traceback: {path})"
+
+    def _fail(self, stage: Stage, message: str) -> None:
+        self.failed[stage.key] = message
+        self.on_event(Failed(stage, message))
+        lost = {stage.key}
+        for key, other in list(self.todo.items()):  # parents first, so one pass finds all
+            if (start := parent(other)) is not None and start.key in lost:
+                lost.add(key)
+                self.skipped.append(key)
+                del self.todo[key]
+
+
+def _ranks(todo: Mapping[str, Stage]) -> dict[str, float]:
+    """A rough cost of the longest chain of trainings that begins with each stage: what to begin first."""
+    rank = {key: _cost(stage) for key, stage in todo.items()}
+    for stage in reversed(tuple(todo.values())):
+        if (start := parent(stage)) is not None and start.key in todo:
+            rank[start.key] = max(rank[start.key], _cost(todo[start.key]) + rank[stage.key])
+    return rank
+
+
+def _cost(stage: Stage) -> float:
+    match stage:
+        case Train():
+            recipe = stage.recipe
+            rows = sum(share.weight * (share.rows.cap or 10_000) for share in stage.mix)
+            return (recipe.steps * recipe.batch if recipe.steps else recipe.epochs * rows) * recipe.max_length
+        case Predict():
+            return 0.0
+        case Pretrain():
+            return 1e12
+
+
+def _as_json(where: Mapping[str, Where]) -> dict[str, str | list[str]]:
+    return {key: [at.repository, at.revision] if isinstance(at, Hub) else str(Path(at).absolute()) for key, at in where.items()}
+
+
+@contextmanager
+def _interrupts(inbox: local.Inbox) -> Iterator[None]:
+    """Turn Ctrl-C and a polite kill into messages, so that the loop decides what they mean."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        inbox.put((local.USER, None))
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
