@@ -1,0 +1,140 @@
+"""Intervals for scores and differences of scores: item bootstrap and seed variance, combined.
+
+Two things make a score uncertain: which items are in the test set, and the luck of a training run. The items are
+resampled (Efron 1979; whole groups, Davison and Hinkley 1997, section 3.8), the runs are too few to resample: their
+variance enters through a t quantile with the degrees of freedom of Satterthwaite (1946).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from xstilts.metrics import Items
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Kind = Literal["seeds and items", "items only", "untrained"]
+
+LEVEL = 0.95
+RESAMPLES = 2000
+MIN_SEEDS = 3  # with fewer, the seed variance is not usable: a t quantile at 1 degree of freedom is 12.7
+_BLOCK = 8_000_000  # weights held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its confidence interval, in the unit of what was estimated (points on 0-100).
+
+    `kind`: "seeds and items"; "items only" (fewer than three seeds: the luck of training is not in it);
+    "untrained" (nothing was trained, so that items are all there is).
+    """
+
+    estimate: float
+    low: float
+    high: float
+    error: float  # standard error
+    freedom: float  # degrees of freedom of the t quantile
+    seeds: int
+    groups: int  # independent groups of items
+    kind: Kind
+    p: float  # two-sided, of "the true value is 0"
+
+    @property
+    def sure(self) -> bool:
+        """True when the interval holds all the noise there is, so that something may be concluded from it."""
+        return self.kind != "items only"
+
+    @property
+    def sign(self) -> int:
+        """+1 or -1 when the interval excludes 0, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+def by_group(items: Items, group_of: Ints, groups: int) -> tuple[Floats, Floats]:
+    """Numerators and denominators summed over each group, both [groups]."""
+    return (
+        np.bincount(group_of, weights=items.num, minlength=groups),
+        np.bincount(group_of, weights=items.den, minlength=groups),
+    )
+
+
+def bootstrap(num: Floats, den: Floats, resamples: int, rng: np.random.Generator) -> Floats:
+    """Scores on 0-100 of bootstrap samples of the groups, [resamples, K], for K columns of sums [G, K].
+
+    Groups are drawn with replacement, G of them, the same draw for every column: columns may be languages of a
+    parallel test, models or seeds, and differences between them stay paired. A sample that leaves a column without
+    denominator scores 0, as the metrics do.
+    """
+    groups = num.shape[0]
+    step = max(1, _BLOCK // groups)
+    parts = []
+    for begin in range(0, resamples, step):
+        size = min(step, resamples - begin)
+        draws = rng.integers(0, groups, size=(size, groups), dtype=np.int64)
+        draws += np.arange(size, dtype=np.int64)[:, None] * groups
+        weights = np.bincount(draws.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
+        above, below = weights @ num, weights @ den
+        parts.append(100.0 * np.divide(above, below, out=np.zeros_like(above), where=below > 0))
+    return np.concatenate(parts)
+
+
+def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True, level: float = LEVEL) -> Interval:
+    """The interval of the mean over seeds of a score or of a contrast of scores.
+
+    `per_seed` [S]: its value for each seed on all items. `sampled` [R, S]: the same on each bootstrap sample of the
+    items. The variance of the mean is that of a two-way random-effects layout, seeds crossed with items (Searle et al.
+    1992, chapter 4): variance over seeds / S, plus the item variance of the mean (times G / (G - 1): a bootstrap of G
+    groups is that much too narrow), less their interaction, which is in both; and at least the item variance. t quantile
+    at the Satterthwaite degrees of freedom. With fewer than three seeds, or where nothing was trained, the item
+    variance alone.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    seeds = len(per_seed)
+    estimate = float(per_seed.mean())
+    item_freedom = max(groups - 1, 1)
+    wider = groups / item_freedom
+    item = float(sampled.mean(axis=1).var()) * wider
+    kind: Kind = "untrained" if not trained else "seeds and items" if seeds >= MIN_SEEDS else "items only"
+    total, spread = item, item**2 / item_freedom
+    if kind == "seeds and items":
+        seed = float(per_seed.var(ddof=1)) / seeds
+        # The variance of one seed's score over items is item + interaction, that of the mean item + interaction / S.
+        both = max(float(sampled.var(axis=0).mean()) * wider - item, 0.0) / (seeds - 1)
+        alone = max(item - both, 0.0)
+        total = max(seed + alone, item)
+        spread = seed**2 / (seeds - 1) + alone**2 / item_freedom
+    if total <= 0.0:
+        p = 1.0 if estimate == 0.0 else 0.0
+        return Interval(estimate, estimate, estimate, 0.0, float(item_freedom), seeds, groups, kind, p)
+    freedom = total**2 / spread if spread > 0.0 else float(item_freedom)
+    error = total**0.5
+    half = float(stdtrit(freedom, 0.5 + level / 2)) * error
+    p = 2.0 * float(stdtr(freedom, -abs(estimate) / error))
+    return Interval(estimate, estimate - half, estimate + half, error, freedom, seeds, groups, kind, p)
+
+
+def detectable(interval: Interval, power: float = 0.8, level: float = LEVEL) -> float:
+    """The smallest true effect that such a study finds with the given power: (t at level + t at power) * error (Bloom 1995)."""
+    from scipy.special import stdtrit
+
+    return (float(stdtrit(interval.freedom, 0.5 + level / 2)) + float(stdtrit(interval.freedom, power))) * interval.error
+
+
+def holm(p: Floats) -> Floats:
+    """P values adjusted for all of them being looked at, [n] in the given order (Holm 1979)."""
+    order = np.argsort(p, kind="stable")
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    out = np.empty(len(p))
+    out[order] = np.minimum(raised, 1.0)
+    return out
+
+
+def slope_weights(x: Floats) -> Floats:
+    """Weights w with sum(w * y) = the least-squares slope of y over x, [n]; x must hold two different values."""
+    centred = x - x.mean()
+    return np.asarray(centred / (centred**2).sum(), dtype=np.float64)
