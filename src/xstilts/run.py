@@ -206,7 +206,9 @@ class _Course:
     def _dispatch(self) -> bool:
         """Give idle workers stages; True when a stage that is ready has to wait for another run."""
         waiting = False
-        idle = [worker for worker in self.workers.values() if worker.key is None]
+        # Those first that can answer from the model in their memory, before another loads it anew.
+        asked = {stage.model.key for stage in self.todo.values() if isinstance(stage, Predict)}
+        idle = sorted((w for w in self.workers.values() if w.key is None), key=lambda w: w.model not in asked)
         for slot in range(self.jobs - len(self.running)):
             worker = idle[slot] if slot < len(idle) else None
             given = False
