@@ -1,18 +1,21 @@
-"""Reading files: where a split's files are, and readers of the official formats.
+"""Reading files: where a split's files are, and lines and JSON out of them (the formats stand in readers.py).
 
 Every reader takes a path and a language and yields examples; a bad line raises
 DataError with file and line. No reader guesses: a field that is missing, a label
-outside its set or a truncated file is an error.
+outside its set or a truncated file is an error. A byte-order mark and CRLF are
+read as if they were not there (`rows.check` reports them).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from xstilts.errors import DataError, nearest
 from xstilts.examples import Example
+from xstilts.languages import language as language_row
 
 Reader = Callable[[Path, str], Iterator[Example]]
 
@@ -21,43 +24,70 @@ Reader = Callable[[Path, str], Iterator[Example]]
 class File:
     """One file of a split: its reader and the names under which releases ship it; the first that exists is read.
 
-    `{language}` stands for the language code. Ids are prefixed by nothing: a
-    reader makes ids that are unique within its task.
+    `{language}` stands for the language code, `{iso3}` for its ISO 639-3 code, `{english}` for its English name
+    in lower case. `otherwise` is the same rows in another format, read where none of `paths` is there.
+    Ids are prefixed by nothing: a reader makes ids that are unique within its task.
     """
 
     read: Reader
     paths: tuple[str, ...]
+    otherwise: File | None = None
+    only: str = ""  # the one language that the file is in, where the name does not say it
 
-    def find(self, data: Path, language: str) -> Path | None:
-        """The first of `paths` that exists under `data`, or None."""
-        candidates = (data / pattern.format(language=language) for pattern in self.paths)
-        return next((path for path in candidates if path.is_file()), None)
+    def names(self, language: str) -> tuple[str, ...]:
+        """Every name that is tried, in order."""
+        own = tuple(_fill(pattern, language) for pattern in self.paths)
+        return own + (self.otherwise.names(language) if self.otherwise else ())
+
+    def find(self, data: Path, language: str) -> tuple[Reader, Path] | None:
+        """The reader and the path of the first name that exists under `data`, or None."""
+        if self.only and language != self.only:
+            return None
+        for pattern in self.paths:
+            path = data / _fill(pattern, language)
+            if path.is_file():
+                return self.read, path
+        return self.otherwise.find(data, language) if self.otherwise else None
+
+
+def _fill(pattern: str, code: str) -> str:
+    if "{iso3}" in pattern or "{english}" in pattern:
+        row = language_row(code)
+        return pattern.format(language=code, iso3=row.iso3, english=row.name.lower())
+    return pattern.format(language=code)
 
 
 @dataclass(frozen=True)
 class Files:
-    """The source of a task that is read from files: split name -> the files that make it up, in order."""
+    """The source of a task that is read from files: split name -> the files that make it up, in order.
+
+    Splits in `test_only` are never read for training or selection: other tasks are scored on their texts.
+    """
 
     by_split: Mapping[str, tuple[File, ...]]
     get: str = ""  # what to do when a file is not there
+    test_only: tuple[str, ...] = ()
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The split names."""
         return tuple(self.by_split)
 
-    def _find(self, data: Path, split: str, language: str) -> list[tuple[File, Path]]:
+    def _find(self, data: Path, split: str, language: str) -> list[tuple[Reader, Path]]:
         if split not in self.by_split:
             raise DataError(f'no split "{split}" (there are: {", ".join(self.by_split)}){nearest(split, self.by_split)}')
         found = []
         for file in self.by_split[split]:
-            path = file.find(data, language)
-            if path is None:
-                names = " or ".join(pattern.format(language=language) for pattern in file.paths)
-                others = [s for s in self.by_split if s != split and self.has(data, s, language)]
-                hint = f"; splits that are there: {', '.join(others)} (a study may name one under [splits.TASK])" if others else ""
+            here = file.find(data, language)
+            if here is None:
+                if file.only and language != file.only:
+                    raise DataError(f'split "{split}" is there in "{file.only}" only, not in "{language}"')
+                names = " or ".join(file.names(language))
+                usable = [s for s in self.by_split if s != split and s not in self.test_only and self.has(data, s, language)]
+                others = ", ".join(usable)
+                hint = f"; splits that are there: {others} (a study may name one under [splits.TASK])" if usable else ""
                 raise DataError(f'split "{split}" in "{language}": {names} not found under {data}{hint}. {self.get}')
-            found.append((file, path))
+            found.append(here)
         return found
 
     def has(self, data: Path, split: str, language: str) -> bool:
@@ -69,6 +99,105 @@ class Files:
         return tuple(path for _, path in self._find(data, split, language))
 
     def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
-        """The rows of a split in file order. Raises DataError (file and line) for a bad row."""
-        for file, path in self._find(data, split, language):
-            yield from file.read(path, language)
+        """The rows of a split in file order. Raises DataError (file and line) for a bad row or a file without rows."""
+        for read, path in self._find(data, split, language):
+            empty = True
+            for example in read(path, language):
+                empty = False
+                yield example
+            if empty:
+                raise DataError(f'{path}: no rows in "{language}"; download the file again')
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 text file with their numbers from 1; only LF and CRLF end a line.
+
+    Raises DataError for a file that cannot be opened and, with the line, for bytes that are not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    text = raw.decode()
+                except UnicodeDecodeError as error:
+                    raise DataError(f"{path}:{number}: not UTF-8 ({error.reason} at byte {error.start} of the line)") from None
+                if number == 1:
+                    text = text.removeprefix("\ufeff")
+                yield number, text.removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def rows_of(path: Path) -> Iterator[tuple[int, str]]:
+    """`lines` of a file with one row a line: blank lines at its end are left out, one before a row is an error."""
+    blank = 0
+    for number, text in lines(path):
+        if not text:
+            blank = blank or number
+        elif blank:
+            raise DataError(f"{path}:{blank}: an empty line between rows; take it out")
+        else:
+            yield number, text
+
+
+def parse(text: str, where: str, first_line: int = 0) -> object:
+    """JSON text as a value. Raises DataError at `where` (and the line, for a file of many lines)."""
+    try:
+        value: object = json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f":{error.lineno}" if not first_line else ""
+        raise DataError(f"{where}{line}: not JSON ({error.msg} at column {error.colno}); is the file truncated?") from None
+    return value
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, object]]]:
+    """The objects of a JSON Lines file, each with its "FILE:LINE". Raises DataError for a line that is not an object."""
+    for number, text in rows_of(path):
+        where = f"{path}:{number}"
+        yield where, mapping(parse(text, where, number), where)
+
+
+def json_file(path: Path) -> Mapping[str, object]:
+    """The object that a JSON file holds. Raises DataError with the line where the JSON or the UTF-8 breaks off."""
+    text = "\n".join(text for _, text in lines(path))
+    return mapping(parse(text, str(path)), str(path))
+
+
+def mapping(value: object, where: str) -> Mapping[str, object]:
+    """`value` as an object. Raises DataError."""
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected an object {{...}}, got {type(value).__name__}")
+    return value
+
+
+def field(record: Mapping[str, object], name: str, where: str) -> object:
+    """A field that must be there. Raises DataError with the fields that are."""
+    try:
+        return record[name]
+    except KeyError:
+        raise DataError(f'{where}: no "{name}" (there are: {", ".join(map(str, record))})') from None
+
+
+def text_field(record: Mapping[str, object], name: str, where: str) -> str:
+    """A field that must be text. Raises DataError."""
+    value = field(record, name, where)
+    if not isinstance(value, str):
+        raise DataError(f'{where}: "{name}" should be text, got {value!r}')
+    return value
+
+
+def list_field(record: Mapping[str, object], name: str, where: str) -> list[object]:
+    """A field that must be a list. Raises DataError."""
+    value = field(record, name, where)
+    if not isinstance(value, list):
+        raise DataError(f'{where}: "{name}" should be a list, got {type(value).__name__}')
+    return value
+
+
+def known(label: str, labels: tuple[str, ...], where: str) -> str:
+    """`label` if it is one of `labels`. Raises DataError."""
+    if label in labels:
+        return label
+    if not label:
+        raise DataError(f"{where}: no label; labelled rows are needed (one of {', '.join(labels)})")
+    raise DataError(f'{where}: label "{label}" is none of {", ".join(labels)}{nearest(label, labels)}')

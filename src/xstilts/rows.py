@@ -1,0 +1,380 @@
+"""From a task, a part and a language to rows: which rows those are (a value, in every key) and the rows themselves.
+
+Parts that name the same split are cut by a hash of the group. The hash knows nothing but the group, so that tasks
+which train on the same articles or premises hold out the same ones, and parallel items fall alike in every language.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+from xstilts.canon import unit_hash
+from xstilts.errors import DataError, nearest
+from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of
+from xstilts.readers import fingerprint
+from xstilts.sources import Files
+from xstilts.stages import Rows
+from xstilts.task import Part, Parts, Task
+from xstilts.tasks import task as find_task
+
+FileHash = Callable[[Path], str]
+Read = Callable[[str, str, str], Sequence[Example]]  # (task, split, language) -> its rows
+
+_PARTS: tuple[Part, ...] = ("train", "dev", "test")
+# Where the cuts lie when several parts name one split.
+CUTS: Mapping[tuple[str, ...], tuple[float, ...]] = {
+    ("train", "dev", "test"): (0.0, 0.8, 0.9, 1.0),
+    ("train", "dev"): (0.0, 0.9, 1.0),
+    ("dev", "test"): (0.0, 0.5, 1.0),
+    ("train", "test"): (0.0, 0.8, 1.0),
+}
+
+
+def part_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash) -> Rows:
+    """The rows of one part of a task in one language, as a value; reads no rows.
+
+    Training rows leave out what also stands in the dev and test rows of the training language, dev rows what stands
+    in the test rows. A split that several parts share is cut in the training language, and in every language of a
+    parallel task. Raises DataError for a part or language that the task does not have, a missing file, or a
+    split that serves for scoring only.
+    """
+    split = _split(task, part, parts)
+    if language not in task.languages and language != task.train_language:
+        raise DataError(f'task {task.name} has no language "{language}"{nearest(language, task.languages)}')
+    if cap is not None and cap < 1:
+        raise DataError(f"cap of {task.name}, {part}: {cap} rows; give at least 1, or none for all")
+    rows = _whole(task, part, language, parts, data, file_hash)
+    without: list[Rows] = []
+    for other in _PARTS[_PARTS.index(part) + 1 :]:
+        if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
+            without.append(_whole(task, other, task.train_language, parts, data, file_hash))
+    return replace(rows, split=split, cap=cap, without=tuple(without))
+
+
+def _split(task: Task, part: str, parts: Parts) -> str:
+    split: str = getattr(parts, part)
+    if not split:
+        raise DataError(f"task {task.name} has no {part} part; a study may name a split for it under [splits.{task.name}]")
+    if part != "test" and isinstance(task.source, Files) and split in task.source.test_only:
+        raise DataError(
+            f'split "{split}" of {task.name} serves for scoring only: other tasks are scored on its texts; not as {part}'
+        )
+    return split
+
+
+def _whole(task: Task, part: Part, language: str, parts: Parts, data: Path, file_hash: FileHash) -> Rows:
+    split = _split(task, part, parts)
+    hashes = [file_hash(path) for path in task.source.files(data, split, language)]
+    cut = (0.0, 1.0)
+    if part != "test" or task.parallel or language == task.train_language:
+        sharing = tuple(p for p in _PARTS if getattr(parts, p) == split)
+        if len(sharing) > 1:
+            at = sharing.index(part)
+            cut = (CUTS[sharing][at], CUTS[sharing][at + 1])
+    digest = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+    return Rows(task.name, task.version, part, split, language, digest, cut)
+
+
+def _there(task: Task, split: str, language: str, data: Path) -> bool:
+    """False when a split is not at hand in a language; a task may have no test rows in its training language."""
+    try:
+        task.source.files(data, split, language)
+    except DataError:
+        return False
+    return True
+
+
+def available(task: Task, split: str, data: Path) -> tuple[str, ...]:
+    """The languages of a task in which the files of `split` are there."""
+    return tuple(language for language in task.languages if _there(task, split, language, data))
+
+
+def load(rows: Rows, data: Path) -> list[Example]:
+    """The rows themselves, in file order.
+
+    `without` takes a row away when its group or its text (`content`) occurs in the other rows. `cap` keeps the first
+    in hash order: of ids in training, of (group, id) in dev and test, so that capped parallel tests keep the same
+    items in every language. In retrieval, `cap` counts queries; all candidates stay. Raises DataError (file and
+    line) for a bad row, and when no row is left.
+    """
+    kept = _selected(rows, _reader(data, find_task))
+    if not kept:
+        raise DataError(f'{describe(rows)}: no rows are left; choose other splits for {rows.task} in "{rows.language}"')
+    return kept
+
+
+def _reader(data: Path, task_of: Callable[[str], Task]) -> Read:
+    """Reads a split in a language once, however often it is asked for."""
+    read: dict[tuple[str, str, str], list[Example]] = {}
+
+    def once(task: str, split: str, language: str) -> Sequence[Example]:
+        key = (task, split, language)
+        if key not in read:
+            read[key] = list(task_of(task).source.read(data, split, language))
+        return read[key]
+
+    return once
+
+
+def _selected(rows: Rows, read: Read) -> list[Example]:
+    taken = {key for other in rows.without for key in _keys(_selected(other, read))}
+    return select(read(rows.task, rows.split, rows.language), rows, taken)
+
+
+def select(examples: Sequence[Example], rows: Rows, taken: Iterable[str] = ()) -> list[Example]:
+    """`examples` cut, without those whose group or content is in `taken`, and capped, as `rows` says."""
+    kept = list(examples)
+    if rows.cut != (0.0, 1.0):
+        low, high = rows.cut
+        inside = {group: low <= unit_hash(group, "cut") < high for group in {group_of(e) for e in examples}}
+        kept = [e for e in kept if inside[group_of(e)]]
+    if gone := frozenset(taken):
+        kept = [e for e, text in zip(kept, _contents(kept), strict=True) if group_of(e) not in gone and text not in gone]
+    if rows.cap is None:
+        return kept
+    counted = [e for e in kept if not _candidate(e)]
+    if len(counted) <= rows.cap:
+        return kept
+    order = {e.id: unit_hash(e.id if rows.part == "train" else f"{group_of(e)}\0{e.id}", "cap") for e in counted}
+    first = {e.id for e in sorted(counted, key=lambda e: (order[e.id], e.id))[: rows.cap]}
+    return [e for e in kept if _candidate(e) or e.id in first]
+
+
+def _candidate(example: Example) -> bool:
+    return isinstance(example, Parallel) and example.role == "candidate"
+
+
+def _stands_on(example: Example) -> str:
+    """The text that an example stands on: premise, context, sentence."""
+    match example:
+        case Text() | Parallel():
+            return example.text
+        case Choice():
+            return example.context or example.question
+        case Words():
+            return " ".join(example.words)
+        case Passage():
+            return example.context
+
+
+def content(example: Example) -> str:
+    """The fingerprint of the text an example stands on: premise, context, sentence. Equal ones never serve twice."""
+    return fingerprint(_stands_on(example))
+
+
+def _contents(examples: Sequence[Example]) -> list[str]:
+    """`content` of each; a text that many rows share is hashed once."""
+    texts = [_stands_on(e) for e in examples]
+    prints = {text: fingerprint(text) for text in set(texts)}
+    return [prints[text] for text in texts]
+
+
+def _keys(examples: Sequence[Example]) -> set[str]:
+    """The groups and contents of rows: no two parts may share one."""
+    return {group_of(e) for e in examples} | set(_contents(examples))
+
+
+def describe(rows: Rows, data: Path | None = None) -> str:
+    """Where rows come from, in one line: "train: xnli nli_dev en, groups 0.00-0.90 of 19,657 rows, ...".
+
+    With `data`, the rows are counted (that reads them).
+    """
+    read = _reader(data, find_task) if data is not None else None
+    text = f"{rows.part}: {rows.task} {rows.split} {rows.language}"
+    whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
+    low, high = rows.cut
+    text += f", {whole}" if rows.cut == (0.0, 1.0) else f", groups {low:.2f}-{high:.2f} of {whole}"
+    if others := [f"{other.part} ({other.split} {other.language})" for other in rows.without if other.split != rows.split]:
+        text += f", without what stands in {' or '.join(others)}"
+    if rows.cap is not None:
+        text += f", at most {rows.cap:,}"
+    return text + (f" = {len(_selected(rows, read)):,}" if read else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many rows a split has in one language, and how many it officially has (None: not known)."""
+
+    split: str
+    language: str
+    rows: int
+    official: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that `check` found: an "error" breaks the data contract, a "note" is good to know."""
+
+    level: str
+    split: str
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `check` found out about a task's data."""
+
+    task: str
+    counts: tuple[Count, ...]
+    part_counts: Mapping[str, int]  # rows of each part in the training language, where they could be read
+    findings: tuple[Finding, ...]
+    missing: tuple[tuple[str, str], ...]  # (split, language) whose files are not there
+
+    @property
+    def ok(self) -> bool:
+        """True when something is there and nothing breaks the contract."""
+        return bool(self.counts) and all(finding.level != "error" for finding in self.findings)
+
+
+def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
+    """The data contract of a task on what lies in `data`: every split in every language that is there.
+
+    Errors: rows that cannot be read, labels outside the set, ids twice, offsets off, retrieval queries whose answer
+    is no candidate, parallel rows whose ids or groups differ between languages, parts that share a group. Notes:
+    sizes other than the official ones, empty texts, byte-order marks and CRLF, the same text under two labels,
+    training rows dropped because they stand in dev or test.
+    """
+    read = _reader(data, lambda name: task)
+    counts: list[Count] = []
+    findings: list[Finding] = []
+    missing: list[tuple[str, str]] = []
+    languages = tuple(dict.fromkeys((task.train_language, *task.languages)))
+    for split in task.source.splits:
+        shapes: dict[str, list[tuple[str, str]]] = {}
+        for language in languages:
+            try:
+                paths = task.source.files(data, split, language)
+            except DataError:
+                missing.append((split, language))
+                continue
+            try:
+                examples = read(task.name, split, language)
+            except DataError as error:
+                findings.append(Finding("error", split, language, str(error)))
+                continue
+            official = task.sizes.get(f"{split}-{language}")
+            counts.append(Count(split, language, len(examples), official))
+            shapes[language] = [(e.id, group_of(e)) for e in examples]
+            found = [*_file_notes(paths), *_errors(task, examples), *_notes(examples)]
+            if official is not None and official != len(examples):
+                found.append(("note", f"{len(examples):,} rows, officially {official:,}"))
+            findings += [Finding(level, split, language, text) for level, text in found]
+        if task.parallel and len(shapes) > 1:
+            findings += _parallel(split, shapes)
+    parted, found_parts = _check_parts(task, parts or task.parts, data, read)
+    return Report(task.name, tuple(counts), parted, (*findings, *found_parts), tuple(missing))
+
+
+def _file_notes(paths: Iterable[Path]) -> Iterable[tuple[str, str]]:
+    for path in paths:
+        raw = path.read_bytes()
+        if raw.startswith(b"\xef\xbb\xbf"):
+            yield "note", f"{path.name} starts with a byte-order mark; it is left out"
+        if b"\r\n" in raw:
+            line = raw.count(b"\n", 0, raw.index(b"\r\n")) + 1
+            yield "note", f"{path.name}:{line}: the line ends with CRLF; read as LF"
+
+
+def _errors(task: Task, examples: Sequence[Example]) -> Iterable[tuple[str, str]]:
+    twice = [name for name, n in Counter(e.id for e in examples).items() if n > 1]
+    if twice:
+        yield "error", f'{len(twice)} ids stand more than once, the first: "{twice[0]}"'
+    candidates = {e.id for e in examples if _candidate(e)}
+    for example in examples:
+        if text := _wrong(task, example, candidates):
+            yield "error", f'row "{example.id}": {text}'
+            return  # the first says it; a wrong file has thousands
+
+
+def _wrong(task: Task, example: Example, candidates: set[str]) -> str:
+    match example:
+        case Text(label=str() as label) if task.kind == "classify" and label not in task.labels:
+            return f'label "{label}" is none of {", ".join(task.labels)}{nearest(label, task.labels)}'
+        case Choice(label=int() as option) if not 0 <= option < len(example.options):
+            return f"option {option} of {len(example.options)} is the right one"
+        case Words(tags=tuple() as tags) if len(tags) != len(example.words):
+            return f"{len(example.words)} words but {len(tags)} tags"
+        case Words(tags=tuple() as tags) if wrong := [tag for tag in tags if tag not in task.labels]:
+            return f'tag "{wrong[0]}" is none of {", ".join(task.labels)}{nearest(wrong[0], task.labels)}'
+        case Passage(answers=tuple() as answers):
+            off = [a for a in answers if not example.context.startswith(a.text, a.start)]
+            if off:
+                return f'the answer "{off[0].text}" does not stand at character {off[0].start}'
+            return "" if answers or task.no_answer else "no answers, but this task has answers only"
+        case Parallel(role="query", gold=gold) if gold is None or gold not in candidates:
+            return f'its translation "{gold}" is no candidate'
+        case Text(label=None) | Choice(label=None) | Words(tags=None) | Passage(answers=None) if task.kind != "mask":
+            return "no label"
+    return ""
+
+
+def _notes(examples: Sequence[Example]) -> Iterable[tuple[str, str]]:
+    empty = [e.id for e in examples if not all(text.strip() for text in _texts(e))]
+    if empty:
+        yield "note", f'{len(empty)} rows with an empty text, the first: "{empty[0]}"'
+    labels: dict[tuple[str, str], set[str | None]] = {}
+    for example in examples:
+        if isinstance(example, Text) and example.pair is not None:
+            labels.setdefault((example.text, example.pair), set()).add(example.label)
+    if torn := [texts for texts, seen in labels.items() if len(seen) > 1]:
+        yield "note", f"{len(torn)} pairs stand under more than one label, the first: {torn[0][0][:60]!r}"
+
+
+def _texts(example: Example) -> tuple[str, ...]:
+    match example:
+        case Text(pair=None) | Parallel():
+            return (example.text,)
+        case Text(pair=str() as pair):
+            return (example.text, pair)
+        case Choice():
+            return (example.context, *example.options)
+        case Words():
+            return (*example.words, "".join(example.words))
+        case Passage():
+            return (example.question, example.context)
+    return ()
+
+
+def _parallel(split: str, shapes: Mapping[str, list[tuple[str, str]]]) -> Iterable[Finding]:
+    first, *others = shapes
+    for other in others:
+        if shapes[other] != shapes[first]:
+            pairs = zip(shapes[first], shapes[other], strict=False)
+            at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(shapes[first]), len(shapes[other])))
+            text = f'its rows are not those of "{first}" from row {at + 1} on ({len(shapes[other]):,} and {len(shapes[first]):,} rows)'
+            yield Finding("error", split, other, text)
+
+
+def _check_parts(task: Task, parts: Parts, data: Path, read: Read) -> tuple[dict[str, int], list[Finding]]:
+    """The parts of the training language: their sizes, what `without` took away, and that no two share a group."""
+    loaded: dict[Part, list[Example]] = {}
+    findings: list[Finding] = []
+    for part in _PARTS:
+        split = getattr(parts, part)
+        if not split or not _there(task, split, task.train_language, data):
+            continue
+        rows = part_rows(task, part, task.train_language, parts, None, data, lambda path: "")
+        try:
+            loaded[part] = _selected(rows, read)
+            dropped = len(_selected(replace(rows, without=()), read)) - len(loaded[part])
+        except DataError:
+            continue  # already found where the split was read
+        if dropped:
+            others = " or ".join(other.part for other in rows.without)
+            findings.append(
+                Finding("note", split, rows.language, f"{dropped:,} rows of {part} left out: they also stand in {others}")
+            )
+        if not loaded[part]:
+            findings.append(Finding("error", split, rows.language, f"no rows are left for {part}"))
+    keys = {part: _keys(examples) for part, examples in loaded.items()}
+    for one, two in combinations(loaded, 2):
+        if both := keys[one] & keys[two]:
+            text = f"{one} and {two} share {len(both)} groups or texts, one of them: {min(both)}"
+            findings.append(Finding("error", getattr(parts, one), task.train_language, text))
+    return {part: len(examples) for part, examples in loaded.items()}, findings
