@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from xstilts import machine
 from xstilts.canon import plain
@@ -379,3 +379,45 @@ def _interrupts(inbox: local.Inbox) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def weights_to_drop(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "best", "none"]) -> tuple[str, ...]:
+    """Keys of the trainings whose weights a study with this `keep` does not want.
+
+    "none": every training. "best": of the trainings of one target after one model, all but the one with the best
+    score on the English dev part (the first of equals); what another training starts from stays, and so do
+    trainings without such a score.
+    """
+    if keep == "all":
+        return ()
+    trains = [stage for stage in stages if isinstance(stage, Train)]
+    if keep == "none":
+        return tuple(stage.key for stage in trains if store.find_weights(stage.key) is not None)
+    starts = {start.key for stage in stages if isinstance(stage, Train) and (start := parent(stage)) is not None}
+    best: dict[tuple[str, str], tuple[float, str]] = {}
+    scored: list[tuple[tuple[str, str], str]] = []
+    for stage in trains:
+        manifest = store.manifest(stage.key)
+        dev = manifest["facts"].get("dev") if manifest is not None else None
+        if stage.key in starts or dev is None:
+            continue
+        group = (_root(stage), "+".join(share.rows.task for share in stage.mix))
+        scored.append((group, stage.key))
+        if group not in best or dev > best[group][0]:
+            best[group] = (dev, stage.key)
+    return tuple(key for group, key in scored if best[group][1] != key and store.find_weights(key) is not None)
+
+
+def apply_keep(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "best", "none"]) -> int:
+    """Drop those weights and give the bytes freed; nothing while another run uses the store."""
+    drop = weights_to_drop(stages, store, keep)
+    if not drop:
+        return 0
+    with store.alone() as got:
+        return sum(store.drop_weights(key) for key in drop) if got else 0
+
+
+def _root(start: Stage | Pretrained) -> str:
+    while isinstance(start, Train):
+        start = start.start
+    return start.key

@@ -1,0 +1,675 @@
+"""The commands: parse, call, print. An error that the user can mend is one line on standard error and exit code 2.
+
+Nothing here imports torch, transformers or pyarrow before a command needs it, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xstilts.errors import StudyError, TrainingError, XstiltsError, nearest
+
+if TYPE_CHECKING:
+    from xstilts.examples import Example
+    from xstilts.plan import Plan
+    from xstilts.run import Outcome
+    from xstilts.stages import Stage
+    from xstilts.store import Store
+    from xstilts.study import Study
+    from xstilts.task import Task
+
+DEVICES = ("auto", "cpu", "cuda")
+ANYWHERE = "--store, --data, --jobs, --device and --offline (see xstilts --help) may stand before or after the command."
+
+app = typer.Typer(
+    name="xstilts",
+    help="Intermediate-task training for zero-shot cross-lingual transfer: run it, measure it, explain it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The global options."""
+
+    store: Path
+    data: Path
+    jobs: int | None
+    device: str
+    offline: bool
+
+    def open(self) -> Store:
+        """The store. Raises StoreError."""
+        from xstilts.store import Store
+
+        return Store.open(self.store)
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file (TOML) or the name of a ready-made study.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the report (default: ./reports/STUDY).")]
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    store: Annotated[Path | None, typer.Option(help="The store (default: $XSTILTS_STORE, else ./xstilts-store).")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="The data folder (default: $XSTILTS_DATA, else ~/.cache/xstilts/data).")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at a time (default: cores / threads of a stage).")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    offline: Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")] = False,
+) -> None:
+    """Options that every command takes."""
+    if device not in DEVICES:
+        raise StudyError(f'--device: expected one of {", ".join(DEVICES)}, got "{device}"{nearest(device, DEVICES)}')
+    ctx.obj = Place(
+        store or Path(os.environ.get("XSTILTS_STORE") or "xstilts-store"),
+        (data or Path(os.environ.get("XSTILTS_DATA") or "~/.cache/xstilts/data")).expanduser(),
+        jobs,
+        _device(device),
+        offline,
+    )
+
+
+def _device(asked: str) -> str:
+    """ "auto" resolved without loading torch: cuda where the driver is there and torch was built for it."""
+    if asked != "auto":
+        return asked
+    try:
+        built = not metadata.version("torch").endswith("+cpu")
+    except metadata.PackageNotFoundError:
+        built = False
+    return "cuda" if built and Path("/proc/driver/nvidia/version").exists() else "cpu"
+
+
+# ---- run, plan, report, status ----
+
+
+@app.command("run", epilog=ANYWHERE)
+def run_command(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
+    """Run what a study still lacks, and write its report."""
+    from xstilts.progress import label, shown
+    from xstilts.run import apply_keep, default_jobs, needed, run
+
+    place: Place = ctx.obj
+    store, plan = _planned(place, study)
+    todo = needed(plan.stages, store)
+    store.remember(todo.values())
+    names = _names(plan)
+    jobs = place.jobs or default_jobs(plan.study.threads, place.device)
+    began = time.monotonic()
+    with shown(todo, names, jobs, sys.stderr if json_ else sys.stdout) as on_event:
+        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event)
+    again = " ".join(["xstilts", *sys.argv[1:]])
+    if outcome.interrupted:
+        print(f"interrupted: {outcome.run} stages done; go on with: {again}", file=sys.stderr)
+        raise typer.Exit(130)
+    if outcome.failed:
+        raise TrainingError(_failure(outcome, plan, names))
+    apply_keep(plan.stages, store, plan.study.keep)
+    page, table = _report(plan, store, out, place)
+    done = f"done: {outcome.run} stages run, {outcome.reused} reused; report: {page}"
+    if json_:
+        _print_json(
+            {
+                "study": plan.study.name,
+                "run": outcome.run,
+                "reused": outcome.reused,
+                "report": str(page),
+                "scores": str(page.parent / "scores.csv"),
+                "seconds": round(time.monotonic() - began, 3),
+                "ran": [{"key": key, "label": label(stage, names)} for key, stage in todo.items()],
+            }
+        )
+        print(done, file=sys.stderr)
+    else:
+        print(table.rstrip("\n"))
+        print(done)
+
+
+def _failure(outcome: Outcome, plan: Plan, names: Mapping[str, str]) -> str:
+    from xstilts.progress import label
+
+    key, message = next(iter(outcome.failed.items()))
+    stage = next(stage for stage in plan.stages if stage.key == key)
+    lost = f", {len(outcome.skipped)} that stand on them were not run" if outcome.skipped else ""
+    first = "failed" if len(outcome.failed) == 1 else f"failed{lost}, the first"
+    lost = lost if len(outcome.failed) == 1 else ""
+    return (
+        f"{len(outcome.failed)} of {len(plan.stages)} stages {first}{lost}: {label(stage, names)}: {message} "
+        f"({outcome.run} stages were run and stay in the store; mend this and run again)"
+    )
+
+
+@app.command(epilog=ANYWHERE)
+def plan(
+    ctx: typer.Context,
+    study: StudyName,
+    json_: Json = False,
+    quick: Annotated[bool, typer.Option("--quick", help="No estimate of time and memory.")] = False,
+) -> None:
+    """Show a study's stages (there or missing), where its rows come from, and what it will take."""
+    from xstilts.estimate import estimate
+    from xstilts.progress import label, span
+    from xstilts.run import default_jobs, needed
+
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    todo = needed(made.stages, store)
+    store.remember(todo.values())
+    jobs = place.jobs or default_jobs(made.study.threads, place.device)
+    names = _names(made)
+    guess = None if quick else estimate(made, todo, store, place.data, jobs)
+    kinds = {stage.key: made.kind(stage) for stage in made.stages}
+    trouble = [text for key in todo if (text := store.broken(key)) is not None]
+    if json_:
+        drafts = set(store.drafts())
+        _print_json(
+            {
+                "study": made.study.name,
+                "store": str(store.path),
+                "stages": [
+                    {
+                        "key": stage.key,
+                        "kind": kinds[stage.key],
+                        "label": label(stage, names),
+                        "state": "hit" if stage.key not in todo else "draft" if stage.key in drafts else "missing",
+                    }
+                    for stage in made.stages
+                ],
+                "missing": len(todo),
+                "hit": len(made.stages) - len(todo),
+                "cells": len(made.cells),
+                "data": list(made.data_lines),
+                "jobs": jobs,
+                "device": place.device,
+                "seconds": guess and guess.seconds,
+                "megabytes": guess and guess.megabytes,
+                "disk_peak": guess and guess.disk_peak,
+                "disk_after": guess and guess.disk_after,
+                "basis": guess and guess.basis,
+                "keep": made.study.keep,
+                "notes": trouble,
+            }
+        )
+        return
+    print(f"{made.study.name}: {len(made.stages)} stages for {len(made.cells)} scored cells; store: {store.path}")
+    for kind in ("pretrain", "intermediate", "target", "predict"):
+        of_kind = [stage for stage in made.stages if kinds[stage.key] == kind]
+        if of_kind:
+            missing = [stage for stage in of_kind if stage.key in todo]
+            print(f"  {kind:<12} {len(of_kind) - len(missing):>5} hit {len(missing):>5} missing")
+            for stage in missing[:6] if kind != "predict" else ():
+                print(f"{'':>15}{stage.key[:12]}  {label(stage, names)}")
+            if kind != "predict" and len(missing) > 6:
+                print(f"{'':>15}... and {len(missing) - 6} more (--json lists all)")
+    for line in trouble:
+        print(f"  {line}")
+    print("rows:")
+    for line in dict.fromkeys(made.data_lines):
+        print(f"  {line}")
+    if guess is not None:
+        if guess.seconds is None:
+            print(f"estimate: none ({guess.basis})")
+        elif todo:
+            memory = "" if not guess.megabytes else f", about {guess.megabytes / 1024:.1f} GB of memory"
+            print(f"estimate: {span(guess.seconds)} with {jobs} at a time on {place.device}{memory} ({guess.basis})")
+        print(
+            f"disk: at most {_bytes(guess.disk_peak)} while it runs, {_bytes(guess.disk_after)} after (keep = {made.study.keep})"
+        )
+    print(f"{len(todo)} stages to run, {len(made.stages) - len(todo)} reused")
+
+
+@app.command(epilog=ANYWHERE)
+def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
+    """Write a study's report from what the store holds; what is missing is named."""
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    page, table = _report(made, store, out, place, anew=True)
+    if json_:
+        folder = page.parent
+        _print_json(
+            {
+                "study": made.study.name,
+                "report": str(page),
+                "scores": str(folder / "scores.csv"),
+                "transfer": str(folder / "transfer.csv"),
+            }
+        )
+    else:
+        print(table.rstrip("\n"))
+        print(f"report: {page}")
+
+
+@app.command(epilog=ANYWHERE)
+def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
+    """Show how far a study is: stages done, missing, begun, and in work at this moment."""
+    from xstilts.progress import label
+    from xstilts.run import needed
+
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    todo, names = needed(made.stages, store), _names(made)
+    begun = [key for key in store.drafts() if key in todo]
+    busy = [key for key in todo if store.busy(key)]
+    done = len(made.stages) - len(todo)
+    if json_:
+        _print_json({"study": made.study.name, "done": done, "missing": len(todo), "drafts": begun, "running": busy})
+        return
+    print(f"{made.study.name}: {done} of {len(made.stages)} stages done, {len(todo)} missing, {len(busy)} in work now")
+    for key in (*busy, *(key for key in begun if key not in busy)):
+        print(f"  {'in work' if key in busy else 'begun  '}  {key[:12]}  {label(todo[key], names)}")
+
+
+def _planned(place: Place, name: str) -> tuple[Store, Plan]:
+    from xstilts.plan import make_plan
+    from xstilts.study import read_study
+
+    study = read_study(name)
+    store = place.open()
+    return store, make_plan(study, place.data, store.file_hash, place.device)
+
+
+def _names(made: Plan) -> dict[str, str]:
+    return {start.key: name for name, start in made.models.items()}
+
+
+# ---- the report ----
+
+
+def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
+    """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
+    from xstilts.canon import canonical, key_of
+    from xstilts.provenance import code_hash
+    from xstilts.store import disk_error, write_json
+
+    folder = (out or Path("reports") / made.study.name).absolute()
+    stamp = folder / "report.json"
+    there = sorted(cell.predict.key for cell in made.cells if store.find(cell.predict.key) is not None)
+    key = key_of([canonical(made.study), list(made.data_lines), there, code_hash()])
+    if not anew and (table := _still_good(stamp, key)) is not None:
+        return folder / "index.html", table
+    from xstilts.report import evaluate, write_report
+    from xstilts.report import table as main_table
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp.unlink(missing_ok=True)
+        made_report = evaluate(_facts(made, store, place), made.cells, store.find)
+        page = write_report(made_report, folder)
+        text = main_table(made_report)
+        write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    return page, text
+
+
+def _sizes(folder: Path) -> dict[str, list[int]]:
+    names = ("index.html", "report.md", "scores.csv", "transfer.csv")
+    return {name: [stat.st_size, stat.st_mtime_ns] for name in names if (stat := (folder / name).stat())}
+
+
+def _still_good(stamp: Path, key: str) -> str | None:
+    try:
+        found = json.loads(stamp.read_text("utf-8"))
+        good = found["key"] == key and found["files"] == _sizes(stamp.parent)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(found["table"]) if good else None
+
+
+def _facts(made: Plan, store: Store, place: Place) -> Any:
+    """What the report says beside the scores."""
+    from xstilts import machine
+    from xstilts.provenance import commit, versions
+    from xstilts.report import Cost, Facts
+
+    study = made.study
+    seconds: dict[str, list[float]] = {}
+    for stage in made.stages:
+        manifest = store.manifest(stage.key)
+        if manifest is not None:
+            seconds.setdefault(made.kind(stage), []).append(float(manifest["seconds"]))
+    where = {
+        "machine": machine.kind(),
+        "device": place.device,
+        "cores": str(machine.cores()),
+        "commit": commit() or "installed package",
+    }
+    return Facts(
+        study=study.name,
+        question=study.question,
+        command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
+        notes=(study.notes,) if study.notes else (),
+        model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
+        parameters=made.parameters,
+        data=tuple(dict.fromkeys(made.data_lines)),
+        caps=_caps(study),
+        versions={**versions(), **where},
+        costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
+    )
+
+
+def _asked(words: Sequence[str]) -> str:
+    """The study as the user named it: the last word that is no option after the command."""
+    plain = [word for word in words if not word.startswith("-")]
+    return next((word for word in reversed(plain) if word not in COMMANDS), plain[-1])
+
+
+def _caps(study: Study) -> tuple[str, ...]:
+    lines = []
+    for name, cap in study.caps.items():
+        each = [f"{part} at most {n:,}" for part in ("train", "dev", "test") if (n := getattr(cap, part)) is not None]
+        lines.append(f"{'every task' if name == 'all' else name}: {', '.join(each)}")
+    for name, splits in study.splits.items():
+        each = [f"{part} is {split}" for part in ("train", "dev", "test") if (split := getattr(splits, part)) is not None]
+        lines.append(f"{name}: {', '.join(each)}")
+    return tuple(lines)
+
+
+# ---- tasks, check ----
+
+
+@app.command(epilog=ANYWHERE)
+def tasks(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="One task; without it, all are listed.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Sample rows to show.")] = 2,
+    json_: Json = False,
+) -> None:
+    """List the tasks, or show one: facts, sizes, sample rows."""
+    from xstilts.tasks import names, task
+
+    place: Place = ctx.obj
+    if name is not None:
+        _show_task(task(name), place.data, rows, json_)
+        return
+    found = [task(each) for each in names()]
+    if json_:
+        _print_json([_task_facts(each) for each in found])
+        return
+    width = max(len(each.name) for each in found)
+    for each in found:
+        role = "train and score" if each.trains and each.parts.test else "train" if each.trains else "score"
+        print(f"{each.name:<{width}}  {each.kind:<8} {len(each.languages):>3} languages  {role:<15}  {each.about}")
+
+
+def _task_facts(task: Task) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "kind": task.kind,
+        "about": task.about,
+        "languages": list(task.languages),
+        "metrics": list(task.metrics),
+        "labels": list(task.labels),
+        "splits": list(task.source.splits),
+        "parts": {part: getattr(task.parts, part) for part in ("train", "dev", "test")},
+        "train_language": task.train_language,
+        "parallel": task.parallel,
+        "pool": list(task.pool),
+        "chance": task.chance,
+        "licence": task.licence,
+        "homepage": task.homepage,
+        "sizes": dict(task.sizes),
+        "version": task.version,
+    }
+
+
+def _show_task(task: Task, data: Path, count: int, json_: bool) -> None:
+    from itertools import islice
+
+    from xstilts.canon import plain
+    from xstilts.errors import DataError
+
+    samples: dict[str, list[Example]] = {}
+    absent: dict[str, str] = {}
+    for split in task.source.splits:
+        for language in dict.fromkeys((task.train_language, *task.languages[:2])):
+            try:
+                samples[f"{split} {language}"] = list(islice(task.source.read(data, split, language), count))
+            except DataError as error:
+                absent[f"{split} {language}"] = str(error)
+    if json_:
+        _print_json(
+            {
+                **_task_facts(task),
+                "samples": {where: [plain(e) for e in each] for where, each in samples.items()},
+                "absent": absent,
+            }
+        )
+        return
+    print(f"{task.name}: {task.about}")
+    facts = _task_facts(task)
+    for field in ("kind", "languages", "metrics", "labels", "splits", "parts", "chance", "licence", "homepage"):
+        value = facts[field]
+        if isinstance(value, list):
+            value = " ".join(value)
+        elif isinstance(value, dict):
+            value = ", ".join(f"{part}: {split or '-'}" for part, split in value.items())
+        elif isinstance(value, float):
+            value = f"{value:.1f}"
+        if value not in (None, ""):
+            print(f"  {field:<10} {value}")
+    if task.sizes:
+        by_split: dict[str, list[str]] = {}
+        for name, size in task.sizes.items():
+            split, _, language = name.rpartition("-")
+            by_split.setdefault(split, []).append(f"{language} {size:,}")
+        for split, lengths in by_split.items():
+            print(f"  {'rows':<10} {split}: {', '.join(lengths)}")
+    for where, each in samples.items():
+        for example in each:
+            fields = {name: value for name, value in plain(example).items() if name != "type" and value is not None}
+            print(f"  {where}: " + _cut(json.dumps(fields, ensure_ascii=False), 400))
+    for message in dict.fromkeys(text for where, text in absent.items() if where.endswith(f" {task.train_language}")):
+        print(f"  not here: {message}")
+
+
+@app.command(epilog=ANYWHERE)
+def check(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="TASK", help="The task to check.")], json_: Json = False
+) -> None:
+    """Check a task's data against its contract: every split in every language that is there. Exit code 2 when it is broken."""
+    from xstilts.rows import check as check_rows
+    from xstilts.tasks import task
+
+    place: Place = ctx.obj
+    found = check_rows(task(name), place.data)
+    if json_:
+        _print_json(
+            {
+                "task": found.task,
+                "ok": found.ok,
+                "counts": [
+                    {"split": c.split, "language": c.language, "rows": c.rows, "official": c.official} for c in found.counts
+                ],
+                "parts": dict(found.part_counts),
+                "findings": [
+                    {"level": f.level, "split": f.split, "language": f.language, "text": f.text} for f in found.findings
+                ],
+                "missing": [list(each) for each in found.missing],
+            }
+        )
+    else:
+        splits: dict[str, list[str]] = {}
+        for one in found.counts:
+            splits.setdefault(one.split, []).append(f"{one.language} {one.rows:,}")
+        for split, each in splits.items():
+            print(f"{split}: {', '.join(each)}")
+        for part, size in found.part_counts.items():
+            print(f"part {part}: {size:,} rows")
+        for finding in found.findings:
+            print(f"{finding.level}: {finding.split} {finding.language}: {finding.text}")
+        gone: dict[str, list[str]] = {}
+        for split, language in found.missing:
+            gone.setdefault(split, []).append(language)
+        for split, languages in gone.items():
+            print(f"not here: {split} in {' '.join(languages)}")
+        print(f"{found.task}: {'the contract holds' if found.ok else 'the contract is broken' if found.counts else 'no data'}")
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+# ---- the store ----
+
+
+@app.command(epilog=ANYWHERE)
+def why(
+    ctx: typer.Context,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A stage's key, or how it begins.")],
+    json_: Json = False,
+) -> None:
+    """Explain a stage: the nearest stored stage of its type, and the fields in which they differ."""
+    place: Place = ctx.obj
+    found = place.open().why(key)
+    if json_:
+        _print_json(
+            {
+                "key": found.key,
+                "stored": found.stored,
+                "stage": found.stage,
+                "nearest": found.nearest,
+                "differences": [{"path": d.path, "here": d.here, "there": d.there} for d in found.differences],
+            }
+        )
+        return
+    print(f"{found.key}: {found.stage['type']}, {'stored' if found.stored else 'planned, not in the store'}")
+    if found.nearest is None:
+        print(f"the store holds no other {found.stage['type']}")
+        return
+    print(f"nearest stored: {found.nearest}; they differ in {len(found.differences)} field{'s' * (len(found.differences) != 1)}:")
+    for each in found.differences:
+        print(f"  {each.path}: {_cut(each.here or 'absent', 90)} here, {_cut(each.there or 'absent', 90)} there")
+
+
+@app.command(epilog=ANYWHERE)
+def gc(
+    ctx: typer.Context,
+    studies: Annotated[list[str], typer.Argument(metavar="STUDY...", help="The studies to keep: all that they need stays.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    json_: Json = False,
+) -> None:
+    """Remove from the store what none of the named studies needs."""
+    place: Place = ctx.obj
+    keep: set[str] = set()
+    for name in studies:
+        _, made = _planned(place, name)
+        keep |= {stage.key for stage in made.stages}
+    found = place.open().gc(keep, dry_run)
+    if json_:
+        _print_json({"entries": list(found.entries), "drafts": list(found.drafts), "bytes": found.bytes, "removed": not dry_run})
+        return
+    verb = "would remove" if dry_run else "removed"
+    print(
+        f"{verb} {len(found.entries)} entries and {len(found.drafts)} drafts, {_bytes(found.bytes)}; {len(keep)} stages are kept"
+    )
+
+
+@app.command(epilog=ANYWHERE)
+def pretrain(
+    ctx: typer.Context,
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A pretraining config (TOML) or the name of a ready-made one.")],
+    out: Annotated[Path | None, typer.Option(help="Also copy the encoder into this folder.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make an encoder; a study may name the same config under [encoders.NAME] pretrain."""
+    from xstilts.pretraining import pretrain_stage
+    from xstilts.progress import shown
+    from xstilts.run import run
+    from xstilts.store import disk_error
+
+    place: Place = ctx.obj
+    store = place.open()
+    stage: Stage = pretrain_stage(config, place.data, store.file_hash, place.device)
+    store.remember([stage])
+    with shown({stage.key: stage}, {stage.key: config}, 1, sys.stderr if json_ else sys.stdout) as on_event:
+        outcome = run((stage,), {}, store, place.data, 1, place.offline, on_event)
+    if outcome.interrupted:
+        print(f"interrupted: its state is saved; go on with: xstilts {' '.join(sys.argv[1:])}", file=sys.stderr)
+        raise typer.Exit(130)
+    if outcome.failed:
+        raise TrainingError(next(iter(outcome.failed.values())))
+    folder = store.entry(stage.key) / "encoder"
+    if out is not None:
+        try:
+            shutil.copytree(folder, out, dirs_exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, out) from error
+        folder = out
+    if json_:
+        _print_json({"key": stage.key, "run": outcome.run, "reused": outcome.reused, "model": str(folder)})
+    else:
+        print(f"done: {outcome.run} stages run, {outcome.reused} reused; model: {folder}")
+
+
+# ---- helpers ----
+
+
+COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "why", "gc", "pretrain")
+_WITH_VALUE = ("--store", "--data", "--jobs", "--device")
+
+
+def globals_first(words: Sequence[str]) -> list[str]:
+    """The command line with the global options moved to the front, so that they may stand anywhere."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == "--":
+            rest += [word, *left]
+            break
+        if word in _WITH_VALUE and left:
+            front += [word, left.pop(0)]
+        elif word == "--offline" or word.startswith(tuple(f"{name}=" for name in _WITH_VALUE)):
+            front.append(word)
+        else:
+            rest.append(word)
+    return front + rest
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _bytes(size: int) -> str:
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
+
+
+def main() -> None:
+    """The console entry point."""
+    try:
+        app(globals_first(sys.argv[1:]))
+    except XstiltsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        # the reader of our output has left; that is no error of ours
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
