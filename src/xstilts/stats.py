@@ -56,10 +56,8 @@ class Interval:
 
 def by_group(items: Items, group_of: Ints, groups: int) -> tuple[Floats, Floats]:
     """Numerators and denominators summed over each group, both [groups]."""
-    return (
-        np.bincount(group_of, weights=items.num, minlength=groups),
-        np.bincount(group_of, weights=items.den, minlength=groups),
-    )
+    above, below = (np.bincount(group_of, weights=part, minlength=groups) for part in (items.num, items.den))
+    return above.astype(np.float64), below.astype(np.float64)
 
 
 def bootstrap(num: Floats, den: Floats, resamples: int, rng: np.random.Generator) -> Floats:

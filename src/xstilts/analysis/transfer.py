@@ -1,0 +1,380 @@
+"""Scores, gains of intermediate tasks over the baseline, English-vs-others gaps and trends over model size.
+
+Every quantity is a contrast: a weighted sum of cell scores, one for each seed. Runs with one seed index are paired
+(the target stage of the baseline and of an intermediate share data order and head), the items of a target are
+resampled once for all its cells, and a contrast with a missing cell is not computed but named.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import log2
+from pathlib import Path
+
+import numpy as np
+
+from xstilts.scores import CellLike, Result, Results, TaskOf
+from xstilts.stages import Train
+from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, slope_weights
+from xstilts.task import Task
+
+BASELINE = "none"
+Place = tuple[str, str, str, int]  # model, intermediate, language, seed
+Weights = Mapping[tuple[str, str, str], float]  # model, intermediate, language -> weight in a contrast
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Score of a target in one language, or the mean over its languages (`language` is ""), on its headline metric."""
+
+    model: str
+    intermediate: str
+    target: str
+    language: str
+    metric: str
+    score: Interval
+    same_data: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Score after an intermediate task minus the baseline's, in points; "" for the mean over languages or targets.
+
+    `targets` are those that the overall mean is over; it holds the one target else.
+    """
+
+    model: str
+    intermediate: str
+    target: str
+    language: str
+    metric: str
+    baseline: float
+    score: float
+    gain: Interval
+    same_data: bool
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """English score minus the mean of the other languages, in points; `change`: minus the baseline's gap."""
+
+    model: str
+    intermediate: str
+    target: str
+    metric: str
+    english: float
+    others: float
+    gap: Interval
+    change: Interval | None
+    same_data: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Points per doubling of the parameters, of the mean score, of its gain or of the gap (`what`)."""
+
+    what: str
+    intermediate: str
+    target: str
+    metric: str
+    slope: Interval
+    models: tuple[str, ...]
+    same_data: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """All that the scores of a study say about transfer."""
+
+    levels: tuple[Level, ...]
+    gains: tuple[Gain, ...]
+    gaps: tuple[Gap, ...]
+    trends: tuple[Trend, ...]
+    left_out: tuple[str, ...]  # what was not computed, and why
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The cells of one target with their bootstrap samples."""
+
+    task: Task
+    metric: str
+    places: Mapping[Place, int]  # -> column
+    cells: Mapping[Place, CellLike]  # planned cells, finished or not
+    values: Floats  # [K] scores on all items
+    sampled: Floats  # [R, K] scores on each sample of the items
+    groups: int
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the plan, ascending."""
+        return tuple(sorted({seed for *_, seed in self.cells}))
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The planned languages, the training language first, then by code."""
+        first = self.task.train_language
+        return tuple(sorted({language for _, _, language, _ in self.cells}, key=lambda code: (code != first, code)))
+
+    def has(self, weights: Weights) -> bool:
+        """True when every cell of the contrast is there for every seed."""
+        return all((*place, seed) in self.places for place in weights for seed in self.seeds)
+
+    def contrast(self, weights: Weights) -> tuple[Floats, Floats, bool]:
+        """(value for each seed [S], the same on each sample [R, S], is any of its cells trained)."""
+        matrix = np.zeros((len(self.values), len(self.seeds)))
+        trained = False
+        for place, weight in weights.items():
+            for s, seed in enumerate(self.seeds):
+                matrix[self.places[*place, seed], s] += weight
+                trained |= weight != 0.0 and isinstance(self.cells[*place, seed].predict.model, Train)
+        return self.values @ matrix, self.sampled @ matrix, trained
+
+    def interval(self, weights: Weights) -> Interval:
+        """The contrast's interval; `has(weights)` must be true."""
+        values, sampled, trained = self.contrast(weights)
+        return combine(values, sampled, self.groups, trained)
+
+    def same_data(self, model: str, intermediate: str) -> bool:
+        """True when the intermediate step saw the material that the target is trained on."""
+        return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
+
+
+def transfer(
+    results: Results,
+    task_of: TaskOf,
+    rng: np.random.Generator,
+    parameters: Mapping[str, int] | None = None,
+    resamples: int = RESAMPLES,
+    baseline: str = BASELINE,
+) -> Transfer:
+    """Everything below for a study's results; `parameters` gives each model's size (no trends without)."""
+    samples = draw(results, task_of, rng, resamples)
+    left_out: list[str] = []
+    levels = tuple(_levels(samples))
+    per_target = tuple(_gains(samples, baseline, left_out))
+    overall = tuple(_overall(samples, baseline, left_out))
+    gaps = tuple(_gaps(samples, baseline, left_out))
+    trends = tuple(_trends(samples, parameters or {}, baseline))
+    return Transfer(levels, per_target + overall, gaps, trends, tuple(left_out))
+
+
+def draw(results: Results, task_of: TaskOf, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[Sample, ...]:
+    """The bootstrap samples of every target, by name: parallel languages in one draw, others each in its own."""
+    planned: dict[str, dict[Place, CellLike]] = {}
+    for cell in (*(r.cell for r in results.results), *results.missing):
+        planned.setdefault(cell.target, {})[cell.model, cell.intermediate, cell.language, cell.seed] = cell
+    done: dict[str, list[Result]] = {}
+    for result in results.results:
+        done.setdefault(result.cell.target, []).append(result)
+    streams = rng.spawn(len(planned))
+    return tuple(
+        _draw_target(task_of(target), done.get(target, []), planned[target], stream, resamples)
+        for target, stream in zip(sorted(planned), streams, strict=True)
+    )
+
+
+COLUMNS = (
+    *("study", "model", "intermediate", "target", "language", "what", "metric", "estimate", "low", "high"),
+    *("seeds", "groups", "interval", "same_data"),
+)
+
+
+def write_csv(study: str, found: Transfer, path: Path) -> None:
+    """Writes every score, gain, gap, change of a gap and trend with its interval, one a line, sorted, LF, `repr` of numbers.
+
+    `language` is "mean" for the mean over a target's languages, `target` is "mean" for the mean over targets.
+    """
+    rows: list[tuple[tuple[str, ...], Interval, bool]] = []
+    place: tuple[str, ...]
+    for level in found.levels:
+        place = (level.model, level.intermediate, level.target, level.language or "mean", "score", level.metric)
+        rows.append((place, level.score, level.same_data))
+    for gain in found.gains:
+        place = (gain.model, gain.intermediate, gain.target or "mean", gain.language or "mean", "gain", gain.metric)
+        rows.append((place, gain.gain, gain.same_data))
+    for gap in found.gaps:
+        place = (gap.model, gap.intermediate, gap.target, "mean", "gap", gap.metric)
+        rows.append((place, gap.gap, gap.same_data))
+        if gap.change is not None:
+            rows.append(((*place[:4], "gap change", gap.metric), gap.change, gap.same_data))
+    for trend in found.trends:
+        place = ("+".join(trend.models), trend.intermediate, trend.target, "mean", f"{trend.what} per doubling", trend.metric)
+        rows.append((place, trend.slope, trend.same_data))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for place, interval, same in sorted(rows, key=lambda row: (row[0], row[2])):
+            numbers = map(repr, (interval.estimate, interval.low, interval.high))
+            last = (interval.seeds, interval.groups, interval.kind, "yes" if same else "no")
+            writer.writerow([study, *place, *numbers, *last])
+
+
+def _draw_target(
+    task: Task, results: Sequence[Result], cells: Mapping[Place, CellLike], rng: np.random.Generator, resamples: int
+) -> Sample:
+    by_language: dict[str, list[Result]] = {}
+    for result in results:
+        by_language.setdefault(result.cell.language, []).append(result)
+    pools = [results] if task.parallel else [by_language[language] for language in sorted(by_language)]
+    places: dict[Place, int] = {}
+    values: list[float] = []
+    sampled: list[Floats] = [np.zeros((resamples, 0))]
+    groups = 0
+    for pool in pools:
+        if not pool:
+            continue
+        # Parallel languages share their groups; where some lack a group it counts nothing for them.
+        number = {name: i for i, name in enumerate(sorted({name for names in {r.groups for r in pool} for name in names}))}
+        moved = {names: np.array([number[name] for name in names], dtype=np.int64) for names in {r.groups for r in pool}}
+        sums = [by_group(r.headline, moved[r.groups][r.group_of], len(number)) for r in pool]
+        num, den = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
+        sampled.append(bootstrap(num, den, resamples, rng))
+        for result in pool:
+            cell = result.cell
+            places[cell.model, cell.intermediate, cell.language, cell.seed] = len(values)
+            values.append(result.headline.value)
+        groups = max(groups, len(number))
+    metric = results[0].headline.metric if results else task.metrics[0]
+    return Sample(task, metric, places, cells, np.array(values), np.concatenate(sampled, axis=1), groups)
+
+
+def _pairs(sample: Sample) -> list[tuple[str, str]]:
+    """(model, intermediate), in the order in which the plan names them."""
+    return list(dict.fromkeys((model, intermediate) for model, intermediate, _, _ in sample.cells))
+
+
+def _mean(model: str, intermediate: str, languages: Sequence[str], weight: float = 1.0) -> dict[tuple[str, str, str], float]:
+    return {(model, intermediate, language): weight / len(languages) for language in languages}
+
+
+def _minus(left: Weights, right: Weights) -> dict[tuple[str, str, str], float]:
+    return {place: left.get(place, 0.0) - right.get(place, 0.0) for place in dict.fromkeys((*left, *right))}
+
+
+def _gap(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str, str], float] | None:
+    english = sample.task.train_language
+    others = [language for language in sample.languages if language != english]
+    if english not in sample.languages or not others:
+        return None
+    return _minus(_mean(model, intermediate, [english]), _mean(model, intermediate, others))
+
+
+def _levels(samples: Iterable[Sample]) -> Iterable[Level]:
+    for sample in samples:
+        for model, intermediate in _pairs(sample):
+            same = sample.same_data(model, intermediate)
+            for language, weights in _by_language(sample, model, intermediate):
+                if sample.has(weights):
+                    interval = sample.interval(weights)
+                    yield Level(model, intermediate, sample.task.name, language, sample.metric, interval, same)
+
+
+def _by_language(sample: Sample, model: str, intermediate: str) -> list[tuple[str, Weights]]:
+    """("", the mean over the languages), then each language."""
+    single: list[tuple[str, Weights]] = [(code, _mean(model, intermediate, [code])) for code in sample.languages]
+    return [("", _mean(model, intermediate, sample.languages)), *single]
+
+
+def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
+    for sample in samples:
+        for model, intermediate in _pairs(sample):
+            if intermediate == baseline or (model, baseline) not in _pairs(sample):
+                continue
+            rows = zip(_by_language(sample, model, intermediate), _by_language(sample, model, baseline), strict=True)
+            for (language, after), (_, before) in rows:
+                if not (sample.has(after) and sample.has(before)):
+                    where = language or "mean over languages"
+                    left_out.append(f"gain of {intermediate} on {sample.task.name}, {where} ({model}): cells are missing")
+                    continue
+                yield Gain(
+                    model,
+                    intermediate,
+                    sample.task.name,
+                    language,
+                    sample.metric,
+                    float(sample.contrast(before)[0].mean()),
+                    float(sample.contrast(after)[0].mean()),
+                    sample.interval(_minus(after, before)),
+                    sample.same_data(model, intermediate),
+                    (sample.task.name,),
+                )
+
+
+def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
+    """The mean gain over targets of each intermediate; targets on the same data apart; seeds paired, items independent."""
+    pairs = dict.fromkeys(pair for sample in samples for pair in _pairs(sample) if pair[1] != baseline)
+    for model, intermediate in pairs:
+        for same in (False, True):
+            chosen = [s for s in samples if (model, intermediate) in _pairs(s) and s.same_data(model, intermediate) == same]
+            if not chosen:
+                continue
+            parts = []
+            for sample in chosen:
+                after, before = (_mean(model, name, sample.languages) for name in (intermediate, baseline))
+                if sample.has(after) and sample.has(before) and sample.seeds == chosen[0].seeds:
+                    parts.append((sample.contrast(before), sample.contrast(_minus(after, before)), sample))
+            if len(parts) < len(chosen):
+                left_out.append(f"mean gain of {intermediate} over targets ({model}): cells are missing")
+                continue
+            base = float(np.mean([before[0].mean() for before, _, _ in parts]))
+            interval = combine(
+                np.mean([gain[0] for _, gain, _ in parts], axis=0),
+                np.mean([gain[1] for _, gain, _ in parts], axis=0),
+                min(sample.groups for *_, sample in parts),
+                any(gain[2] for _, gain, _ in parts),
+            )
+            names = tuple(sample.task.name for *_, sample in parts)
+            yield Gain(model, intermediate, "", "", "headline", base, base + interval.estimate, interval, same, names)
+
+
+def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gap]:
+    for sample in samples:
+        english = sample.task.train_language
+        if english not in sample.languages:
+            left_out.append(f"gap of {sample.task.name}: it has no {english} test rows")
+            continue
+        for model, intermediate in _pairs(sample):
+            after, before = _gap(sample, model, intermediate), _gap(sample, model, baseline)
+            if after is None or before is None or not sample.has(after):
+                left_out.append(f"gap of {sample.task.name} after {intermediate} ({model}): languages or cells are missing")
+                continue
+            change = None
+            if intermediate != baseline and sample.has(before):
+                change = sample.interval(_minus(after, before))
+            one = float(sample.contrast(_mean(model, intermediate, [english]))[0].mean())
+            gap = sample.interval(after)
+            same = sample.same_data(model, intermediate)
+            yield Gap(model, intermediate, sample.task.name, sample.metric, one, one - gap.estimate, gap, change, same)
+
+
+def _trends(samples: Iterable[Sample], parameters: Mapping[str, int], baseline: str) -> Iterable[Trend]:
+    """Least-squares slopes over log2(parameters): the intervals hold for these models, not for models in general."""
+    for sample in samples:
+        pairs = _pairs(sample)
+        models = [m for m in dict.fromkeys(model for model, _ in pairs) if m in parameters]
+        if len({parameters[m] for m in models}) < 2:
+            continue
+        slopes = slope_weights(np.array([log2(parameters[m]) for m in models]))
+        for intermediate in dict.fromkeys(i for _, i in pairs):
+            if any((m, i) not in pairs for m in models for i in (intermediate, baseline)):
+                continue
+            quantities: dict[str, list[Weights | None]] = {
+                "score": [_mean(m, intermediate, sample.languages) for m in models],
+                "gap": [_gap(sample, m, intermediate) for m in models],
+            }
+            if intermediate != baseline:
+                quantities["gain"] = [
+                    _minus(_mean(m, intermediate, sample.languages), _mean(m, baseline, sample.languages)) for m in models
+                ]
+            for what, contrasts in quantities.items():
+                total: dict[tuple[str, str, str], float] = {}
+                for step, contrast in zip(slopes.tolist(), contrasts, strict=True):
+                    total |= {place: step * weight for place, weight in (contrast or {}).items()}
+                if total and sample.has(total):
+                    same = sample.same_data(models[0], intermediate)
+                    slope = sample.interval(total)
+                    yield Trend(what, intermediate, sample.task.name, sample.metric, slope, tuple(models), same)

@@ -1,0 +1,60 @@
+"""A study's report: one page to read, the same as Markdown, and its numbers as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from xstilts import scores
+from xstilts.analysis import transfer
+from xstilts.errors import ScoreError
+from xstilts.report.facts import Cost, Facts, Report
+from xstilts.report.text import markdown, table
+from xstilts.scores import CellLike, Find, TaskOf
+from xstilts.stats import RESAMPLES
+from xstilts.tasks import task as find_task
+
+__all__ = ["Cost", "Facts", "Report", "build", "evaluate", "table", "write_report"]
+
+
+def build(facts: Facts, cells: Iterable[CellLike], find: Find, out: Path, rng_seed: int = 0) -> Path:
+    """Scores the finished cells and writes the report into `out`; the path of its page. Raises ScoreError."""
+    return write_report(evaluate(facts, cells, find, rng_seed), out)
+
+
+def evaluate(
+    facts: Facts,
+    cells: Iterable[CellLike],
+    find: Find,
+    rng_seed: int = 0,
+    task_of: TaskOf = find_task,
+    resamples: int = RESAMPLES,
+) -> Report:
+    """The scores of the finished cells and what they say. The same cells, predictions and seed give the same report."""
+    planned = tuple(cells)
+    results = scores.load(planned, find, task_of)
+    found = transfer.transfer(results, task_of, np.random.default_rng(rng_seed), facts.parameters, resamples)
+    rows = scores.scores_of(facts.study, results)
+    tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}
+    return Report(facts, tasks, len(planned), rows, found, results.missing, resamples, rng_seed)
+
+
+def write_report(report: Report, out: Path) -> Path:
+    """Writes scores.csv, transfer.csv, report.md and index.html into `out` (made when absent); index.html's path.
+
+    Raises ScoreError when the folder cannot be written.
+    """
+    from xstilts.report.page import page
+
+    texts = {"report.md": markdown(report), "index.html": page(report)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        scores.write_csv(report.scores, out / "scores.csv")
+        transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv")
+        for name, text in texts.items():
+            (out / name).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise ScoreError(f"{out}: the report cannot be written ({error}); name another folder with --out") from error
+    return out / "index.html"

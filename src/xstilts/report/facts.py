@@ -1,0 +1,50 @@
+"""What a report is told beside the scores, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from xstilts.analysis.transfer import Transfer
+from xstilts.scores import CellLike, Score
+from xstilts.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one kind of stage took: how many stages there are and the seconds that they ran, whenever that was."""
+
+    kind: str
+    stages: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A study's own words and circumstances, as the page prints them. Only `study` must be there."""
+
+    study: str
+    question: str = ""
+    command: str = ""  # what makes this report again, exactly
+    notes: tuple[str, ...] = ()  # on the study as a whole
+    model_notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of a model, printed at the top
+    parameters: Mapping[str, int] = field(default_factory=dict)  # model -> parameters
+    data: tuple[str, ...] = ()  # where each part's rows come from, one line a part
+    caps: tuple[str, ...] = ()  # every cap and every split that replaces another, one line each
+    versions: Mapping[str, str] = field(default_factory=dict)  # package or machine fact -> version
+    costs: tuple[Cost, ...] = ()
+    chosen_on: str = "the English dev part"  # what checkpoints were selected on
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A study's scores and what they say: everything that is printed."""
+
+    facts: Facts
+    tasks: Mapping[str, Task]  # the targets
+    cells: int  # planned
+    scores: tuple[Score, ...]
+    transfer: Transfer
+    missing: tuple[CellLike, ...]
+    resamples: int
+    rng_seed: int

@@ -1,0 +1,55 @@
+"""The page: one HTML file that needs no network and no script."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from xstilts.analysis.transfer import BASELINE, Gain
+from xstilts.report import charts
+from xstilts.report.facts import Report
+from xstilts.report.text import method
+from xstilts.report.view import View, family, name
+from xstilts.report.words import bounds, clear, duration, half, number, signed, size, verdict
+
+
+def page(report: Report) -> str:
+    """The whole page as HTML. Every text that comes from a study is escaped."""
+    from jinja2 import DictLoader, Environment, StrictUndefined
+    from markupsafe import Markup
+
+    folder = files("xstilts.report")
+    texts = {file: (folder / file).read_text(encoding="utf-8") for file in ("page.html", "parts.html")}
+    environment = Environment(
+        loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family
+    )
+    view = View(report)
+    standing = {
+        (row.model, row.intermediate, row.target)
+        for rows in (
+            [g for g in report.transfer.gains if g.target and not g.language and not g.same_data],
+            [g for g in report.transfer.gains if not g.target and not g.same_data],
+        )
+        for row in clear(rows)
+    }
+
+    def heat(row: Gain) -> int:
+        """Share of full colour, -100 to 100."""
+        return round(100 * max(-1.0, min(1.0, row.gain.estimate / view.scale)))
+
+    return environment.get_template("page.html").render(
+        v=view,
+        report=report,
+        facts=report.facts,
+        baseline=BASELINE,
+        css=Markup((folder / "page.css").read_text(encoding="utf-8")),  # our own file, not a study's text
+        verdict=verdict(report),
+        method=method(report),
+        standing=standing,
+        heat=heat,
+        gain_axis=charts.gain_axis,
+        size_charts=charts.size_charts(view),
+        chart=charts,
+    )

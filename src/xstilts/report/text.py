@@ -1,0 +1,212 @@
+"""The report without a page: the main table for a terminal, and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from xstilts.analysis.transfer import BASELINE
+from xstilts.report.facts import Report
+from xstilts.report.view import View, name
+from xstilts.report.words import bounds, duration, half, number, signed, size, verdict
+from xstilts.stats import LEVEL
+
+
+def table(report: Report) -> str:
+    """Target scores and gains as plain text: one line an intermediate choice, one column a target."""
+    view = View(report)
+    blocks = []
+    for model in view.models:
+        head = ["", *view.targets, "mean gain"]
+        rows = []
+        for step in view.steps:
+            cells = [step]
+            for target in view.targets:
+                level, gain = view.levels.get((model, step, target, "")), view.gains.get((model, step, target, ""))
+                if level is None:
+                    cells.append("missing")
+                elif gain is None:
+                    cells.append(number(level.score.estimate))
+                else:
+                    mark = "=" if gain.same_data else "*" if gain.gain.sure and gain.gain.sign else ""
+                    cells.append(f"{number(level.score.estimate)} {signed(gain.gain.estimate)} ±{half(gain.gain)}{mark}")
+            mean = view.means.get((model, step, False))
+            cells.append(f"{signed(mean.gain.estimate)} ±{half(mean.gain)}" if mean else "")
+            rows.append(cells)
+        title = f"{report.facts.study}, {model}: score, gain over {BASELINE} ±95 % (mean over languages)"
+        blocks.append("\n".join((title, *_aligned([head, *rows]))))
+    marks = "* interval excludes 0; = same training data as the target, not in the mean gain"
+    if not view.target_sure():
+        marks += "; items only: fewer than three seeds"
+    lines = [*blocks, marks] if blocks else ["nothing has been scored yet"]
+    if report.missing:
+        lines.append(f"{len(report.missing)} of {report.cells} cells are missing")
+    return "\n".join(lines)
+
+
+def markdown(report: Report) -> str:
+    """The report as Markdown."""
+    return "\n".join(_lines(report)) + "\n"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _grid(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    return [line(head), "|" + "|".join([" :-- ", *(" --: " for _ in head[1:])]) + "|", *map(line, rows), ""]
+
+
+def _lines(report: Report) -> Iterable[str]:
+    view, facts = View(report), report.facts
+    yield from (f"# {facts.study}", "")
+    if facts.question:
+        yield from (facts.question, "")
+    yield from ("## Verdict", "", *(f"- {line}" for line in verdict(report)), "")
+    for model, note in facts.model_notes.items():
+        yield from (f"> **Note on {model}.** {note}", "")
+    yield from (f"> {note}\n" for note in facts.notes)
+    if report.missing:
+        yield from (f"> **Partial:** {len(report.missing)} of {report.cells} cells are missing.", "")
+    for model in view.models:
+        at = f" ({model})" if len(view.models) > 1 else ""
+        yield from (f"## Scores{at}", "", "Mean over languages, half width of the 95 % interval.", "")
+        yield from _grid(
+            ["intermediate", *view.targets],
+            ([step, *(_score(view, model, step, t) for t in view.targets)] for step in view.steps),
+        )
+        if view.intermediates:
+            yield from (f"## Gains over the baseline{at}", "", "Points [95 % interval]; = same data, not in the mean.", "")
+            yield from _grid(
+                ["intermediate", *view.targets, "mean"],
+                (
+                    [step, *(_gain(view, model, step, t) for t in view.targets), _mean(view, model, step)]
+                    for step in view.intermediates
+                ),
+            )
+        yield from _gap_lines(view, model, at)
+        for target in view.targets:
+            yield from _language_lines(view, model, target, at)
+    yield from _trend_lines(view)
+    yield from ("## Data", "", *(f"- {line}" for line in (*facts.data, *facts.caps)), "")
+    yield from ("## Method", "", *(f"- {line}" for line in method(report)), "")
+    if report.missing or report.transfer.left_out:
+        yield from ("## Not computed", "")
+        for cell in report.missing:
+            yield f"- missing: {cell.model}, {cell.intermediate} → {cell.target}, {cell.language}, seed {cell.seed}"
+        yield from (*(f"- {line}" for line in report.transfer.left_out), "")
+    if facts.command:
+        yield from ("## Again", "", f"    {facts.command}", "")
+    if facts.costs:
+        yield from _grid(["stages", "number", "time"], ([c.kind, str(c.stages), duration(c.seconds)] for c in facts.costs))
+    if facts.versions:
+        yield from (", ".join(f"{package} {version}" for package, version in facts.versions.items()), "")
+
+
+def method(report: Report) -> tuple[str, ...]:
+    """How the numbers were come by and what they cannot say: one sentence or two a line."""
+    view = View(report)
+    metrics = "; ".join(f"{target}: {view.metric(target)}" for target in view.targets)
+    lines = [
+        "Every model was trained on rows in the training language only and scored zero-shot in the others. "
+        f"Checkpoints were selected on {report.facts.chosen_on}; no test row was read before scoring.",
+        f"Headline metrics, on 0-100: {metrics}.",
+        "A target's mean is the plain mean over its languages, the training language included.",
+        "Gain: score after the intermediate step minus the baseline's, paired by seed. "
+        f"Gap: {_first(view)} minus the mean of the others.",
+        f"Intervals ({LEVEL:.0%}): variance over seeds plus an item bootstrap ({report.resamples} resamples of whole groups, "
+        "one draw for all languages of a parallel test), less their interaction; t quantile, Satterthwaite's degrees of freedom.",
+    ]
+    if not view.target_sure():
+        lines.append(
+            "Fewer than three seeds: the intervals are 'items only'. The luck of training is not in them, so no verdict is given."
+        )
+    lines += [
+        "In the verdict, P values are corrected with Holm's method over all gains of one kind; single intervals are not.",
+        "Cells marked 'same data' train twice on the same rows; they are shown, and kept out of means and verdict.",
+        "Items of different targets count as independent. An interval is about these test sets and this way of training: "
+        "it says nothing about other languages, sizes or hyperparameters.",
+        "Where every item and seed scores the same, an interval has no width; that is a limit of the method, not certainty.",
+    ]
+    if report.transfer.trends:
+        lines.append("Trends are least-squares slopes over log2 of the parameters of these few models; nothing is extrapolated.")
+    return tuple(lines)
+
+
+def _first(view: View) -> str:
+    return name(view.task(view.targets[0]).train_language) if view.targets else "English"
+
+
+def _score(view: View, model: str, step: str, target: str) -> str:
+    level = view.levels.get((model, step, target, ""))
+    return "missing" if level is None else f"{number(level.score.estimate)} ± {half(level.score)}"
+
+
+def _gain(view: View, model: str, step: str, target: str) -> str:
+    row = view.gains.get((model, step, target, ""))
+    return "missing" if row is None else f"{signed(row.gain.estimate)} [{bounds(row.gain)}]{' =' if row.same_data else ''}"
+
+
+def _mean(view: View, model: str, step: str) -> str:
+    row = view.means.get((model, step, False))
+    return "" if row is None else f"{signed(row.gain.estimate)} [{bounds(row.gain)}], {len(row.targets)} targets"
+
+
+def _gap_lines(view: View, model: str, at: str) -> Iterable[str]:
+    rows = [row for (m, _, _), row in view.gaps.items() if m == model]
+    if not rows:
+        return
+    yield from (f"## {_first(view)} minus the others{at}", "")
+    yield from _grid(
+        ["target", "intermediate", _first(view), "others", "gap", "change"],
+        (
+            [
+                *(row.target, row.intermediate, number(row.english), number(row.others)),
+                f"{number(row.gap.estimate)} [{bounds(row.gap, sign=False)}]",
+                f"{signed(row.change.estimate)} [{bounds(row.change)}]" if row.change else "",
+            ]
+            for row in rows
+        ),
+    )
+
+
+def _language_lines(view: View, model: str, target: str, at: str) -> Iterable[str]:
+    codes = view.languages(target)
+    if not codes:
+        return
+    yield from (f"### {target} by language{at}", "")
+
+    def cell(step: str, code: str) -> str:
+        level, gain = view.levels.get((model, step, target, code)), view.gains.get((model, step, target, code))
+        if level is None:
+            return "missing"
+        if gain is None:
+            return f"{number(level.score.estimate)} ± {half(level.score)}"
+        return f"{number(level.score.estimate)} ({signed(gain.gain.estimate)} ± {half(gain.gain)})"
+
+    yield from _grid(
+        ["language", *view.steps], ([f"{name(code)} ({code})", *(cell(step, code) for step in view.steps)] for code in codes)
+    )
+
+
+def _trend_lines(view: View) -> Iterable[str]:
+    if not view.trends:
+        return
+    sizes = view.report.facts.parameters
+    yield from ("## Trend over model size", "", "Points for each doubling of the parameters [95 % interval]; models: ")
+    yield from (", ".join(f"{model} ({size(sizes[model])})" for model in view.models if model in sizes), "")
+    yield from _grid(
+        ["target", "intermediate", "what", "slope"],
+        (
+            [row.target, row.intermediate, row.what, f"{signed(row.slope.estimate)} [{bounds(row.slope)}]"]
+            for row in view.trends.values()
+        ),
+    )

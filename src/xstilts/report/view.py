@@ -1,0 +1,123 @@
+"""A report's numbers by place, in the order in which they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend
+from xstilts.errors import DataError
+from xstilts.languages import language as find_language
+from xstilts.metrics import for_task
+from xstilts.report.facts import Report
+from xstilts.task import Task
+
+
+@dataclass(frozen=True)
+class View:
+    """Look-ups for the page and the Markdown: None where a number was not computed."""
+
+    report: Report
+
+    @cached_property
+    def levels(self) -> Mapping[tuple[str, str, str, str], Level]:
+        """By model, intermediate, target, language ("" the mean)."""
+        return {(r.model, r.intermediate, r.target, r.language): r for r in self.report.transfer.levels}
+
+    @cached_property
+    def gains(self) -> Mapping[tuple[str, str, str, str], Gain]:
+        """By model, intermediate, target, language ("" the mean over languages)."""
+        return {(r.model, r.intermediate, r.target, r.language): r for r in self.report.transfer.gains if r.target}
+
+    @cached_property
+    def means(self) -> Mapping[tuple[str, str, bool], Gain]:
+        """Mean gains over targets, by model, intermediate, same data."""
+        return {(r.model, r.intermediate, r.same_data): r for r in self.report.transfer.gains if not r.target}
+
+    @cached_property
+    def gaps(self) -> Mapping[tuple[str, str, str], Gap]:
+        """By model, intermediate, target."""
+        return {(r.model, r.intermediate, r.target): r for r in self.report.transfer.gaps}
+
+    @cached_property
+    def trends(self) -> Mapping[tuple[str, str, str], Trend]:
+        """By what, intermediate, target."""
+        return {(r.what, r.intermediate, r.target): r for r in self.report.transfer.trends}
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The models with a score, the smaller first where sizes are known."""
+        names = dict.fromkeys(r.model for r in self.report.transfer.levels)
+        sizes = self.report.facts.parameters
+        return tuple(sorted(names, key=lambda name: sizes.get(name, 0))) if all(n in sizes for n in names) else tuple(names)
+
+    @cached_property
+    def steps(self) -> tuple[str, ...]:
+        """All intermediate choices, the baseline first."""
+        names = dict.fromkeys(r.intermediate for r in self.report.transfer.levels)
+        return tuple(sorted(names, key=lambda name: name != BASELINE))
+
+    @cached_property
+    def intermediates(self) -> tuple[str, ...]:
+        """The intermediate choices that have a gain."""
+        names = {r.intermediate for r in self.report.transfer.gains}
+        return tuple(name for name in self.steps if name in names)
+
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """The targets in the plan's order."""
+        return tuple(self.report.tasks)
+
+    def languages(self, target: str) -> tuple[str, ...]:
+        """The target's languages that are shown: the training language, then by family and name."""
+        codes = {r.language for r in self.report.transfer.levels if r.target == target and r.language}
+        first = self.task(target).train_language
+        return tuple(sorted(codes, key=lambda code: (code != first, family(code), name(code))))
+
+    def task(self, target: str) -> Task:
+        return self.report.tasks[target]
+
+    def metric(self, target: str) -> str:
+        """What the headline metric is, in words."""
+        return for_task(self.task(target))[0].about
+
+    @property
+    def seeds(self) -> int:
+        """The number of seeds of the plan."""
+        return len({row.seed for row in self.report.scores} | {cell.seed for cell in self.report.missing})
+
+    @cached_property
+    def scale(self) -> float:
+        """The gain that has the full colour in the heat table: the largest shown, at least 5 points."""
+        shown = [abs(g.gain.estimate) for g in self.report.transfer.gains if not g.language]
+        return max([5.0, *shown])
+
+    def above_chance(self, model: str, step: str, target: str) -> tuple[int, int] | None:
+        """(languages whose interval lies above chance, languages), those of the training language left out."""
+        chance = self.task(target).chance
+        first = self.task(target).train_language
+        rows = [r for (m, i, t, code), r in self.levels.items() if (m, i, t) == (model, step, target) and code not in ("", first)]
+        if chance is None or not rows:
+            return None
+        return sum(row.score.low > chance for row in rows), len(rows)
+
+    def target_sure(self) -> bool:
+        """True when every interval holds the luck of training too."""
+        return all(row.score.sure for row in self.report.transfer.levels)
+
+
+def name(code: str) -> str:
+    """English name of a language, or its code where the table has no row."""
+    try:
+        return find_language(code).name
+    except DataError:
+        return code
+
+
+def family(code: str) -> str:
+    """Top-level family of a language; empty where the table has no row."""
+    try:
+        return find_language(code).family
+    except DataError:
+        return ""

@@ -1,0 +1,140 @@
+"""Numbers and sentences of a report. A sentence never says more than its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xstilts.analysis.transfer import BASELINE, Gain, Transfer
+from xstilts.report.facts import Report
+from xstilts.stats import Interval, detectable, holm
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def number(value: float, digits: int = 1) -> str:
+    """A number with a true minus sign; never "-0.0"."""
+    text = f"{value:.{digits}f}"
+    if float(text) == 0.0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, + included; zero has none."""
+    text = number(value, digits)
+    return text if text.startswith(MINUS) or float(text) == 0.0 else f"+{text}"
+
+
+def bounds(interval: Interval, sign: bool = True) -> str:
+    """ "+1.2 to +3.4"."""
+    show = signed if sign else number
+    return f"{show(interval.low)} to {show(interval.high)}"
+
+
+def half(interval: Interval) -> str:
+    """Half the width of an interval: the number after the plus-minus sign."""
+    return number((interval.high - interval.low) / 2)
+
+
+def listed(names: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def size(parameters: int) -> str:
+    """ "278M", "1.2B", "900k"."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if parameters >= unit:
+            return f"{parameters / unit:.3g}{name}"
+    return str(parameters)
+
+
+def duration(seconds: float) -> str:
+    """ "12 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole >= 10 else f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def clear(gains: Sequence[Gain]) -> tuple[Gain, ...]:
+    """Those whose difference from 0 stands at 5 % after Holm's correction over all the given ones."""
+    if not gains:
+        return ()
+    adjusted = holm(np.array([row.gain.p for row in gains]))
+    return tuple(row for row, p in zip(gains, adjusted.tolist(), strict=True) if p < 0.05 and row.gain.sure)
+
+
+def verdict(report: Report) -> tuple[str, ...]:
+    """Two or three sentences a model: what the intermediate tasks did on average, and where."""
+    found = report.transfer
+    if not found.levels:
+        return ("No target has been scored yet.",)
+    if not found.gains:
+        if any(level.intermediate == BASELINE for level in found.levels):
+            return (
+                "No gain can be computed: cells of the baseline or of every intermediate task are missing, or there is none.",
+            )
+        return (f'The study has no baseline: add "{BASELINE}" to its intermediates to measure a gain.',)
+    sentences = []
+    models = list(dict.fromkeys(row.model for row in found.gains))
+    for model in models:
+        text = " ".join(_of_model(found, model, report))
+        sentences.append(f"{model}: {text}" if len(models) > 1 else text)
+    return (*sentences, *_size_sentences(report))
+
+
+def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
+    means = [row for row in found.gains if not row.target and not row.same_data]
+    own = [row for row in means if row.model == model]
+    pairs = [row for row in found.gains if row.target and not row.language and not row.same_data]
+    own_pairs = [row for row in pairs if row.model == model]
+    if any(not row.gain.sure for row in (*own, *own_pairs)):
+        seeds = min(row.gain.seeds for row in (*own, *own_pairs))
+        return [
+            f"With {seeds} seed{'s' if seeds > 1 else ''} the luck of training is not in the intervals (items only), "
+            "so no verdict is given; three seeds or more are needed."
+        ]
+    out = []
+    standing = clear(means)
+    for better, word in ((True, "raises"), (False, "lowers")):
+        rows = sorted(
+            (row for row in own if row in standing and (row.gain.estimate > 0) == better), key=lambda r: -abs(r.gain.estimate)
+        )
+        if rows:
+            each = listed([f"{r.intermediate} by {number(abs(r.gain.estimate))} points ({bounds(r.gain)})" for r in rows])
+            over = f"over {len(rows[0].targets)} targets" if len({r.targets for r in rows}) == 1 else "over its targets"
+            out.append(f"Intermediate training {word} the mean score {over}: {each}.")
+    rest = [row for row in own if row not in standing]
+    if rest:
+        each = listed([f"{r.intermediate} ({bounds(r.gain)})" for r in rest])
+        least = max(detectable(r.gain) for r in rest)
+        what = "no mean effect is shown" if out else "No intermediate task shows a mean effect"
+        tail = f"effects below about {number(least)} points could not have been seen with these seeds and items."
+        out.append(f"For {each} {what}: {tail}" if out else f"{what}: {each}; {tail}")
+    if own_pairs:
+        stand = [row for row in clear(pairs) if row.model == model]
+        ups = [row for row in stand if row.gain.estimate > 0]
+        counts = f"{len(ups)} gains and {len(stand) - len(ups)} losses of {len(own_pairs)} contrasts"
+        text = f"Target by target, {counts} stand after Holm's correction"
+        if stand:
+            top = max(stand, key=lambda row: abs(row.gain.estimate))
+            text += f"; the largest is {top.intermediate} on {top.target}, {signed(top.gain.estimate)} ({bounds(top.gain)})"
+        out.append(text + ".")
+    return out
+
+
+def _size_sentences(report: Report) -> list[str]:
+    rows = [row for row in report.transfer.trends if row.what == "gain" and not row.same_data]
+    if not rows or any(not row.slope.sure for row in rows):
+        return []
+    adjusted = holm(np.array([row.slope.p for row in rows]))
+    stand = [row for row, p in zip(rows, adjusted.tolist(), strict=True) if p < 0.05]
+    if not stand:
+        return [f"Over model size no trend of a gain stands after Holm's correction ({len(rows)} tested)."]
+    each = listed([f"{r.intermediate} on {r.target} {signed(r.slope.estimate)} ({bounds(r.slope)})" for r in stand])
+    return [f"Points of gain per doubling of the parameters that stand after Holm's correction: {each}."]
