@@ -130,9 +130,10 @@ def squad_json(no_answer: bool = False, repeated_ids: bool = False, by_language:
 
     def read(path: Path, language: str) -> Iterator[Example]:
         seen: dict[str, int] = {}
-        for article in list_field(json_file(path), "data", str(path)):
-            title = mapping(article, str(path)).get("title")
-            where = f"{path}: article {title!r}"
+        file = str(path)
+        for article in list_field(json_file(path), "data", file):
+            title = mapping(article, file).get("title")
+            where = f"{file}: article {title!r}"
             for paragraph in list_field(mapping(article, where), "paragraphs", where):
                 passage = mapping(paragraph, where)
                 context = text_field(passage, "context", where)
@@ -143,7 +144,7 @@ def squad_json(no_answer: bool = False, repeated_ids: bool = False, by_language:
                     if by_language and _other_language(name, language):
                         continue
                     count = seen[name] = seen.get(name, 0) + 1
-                    here = f'{path}: question "{name}"'
+                    here = f'{file}: question "{name}"'
                     if count > 1:
                         if not repeated_ids:
                             raise DataError(f"{here}: the id stands twice; give each question its own")

@@ -90,6 +90,10 @@ class Files:
             found.append(here)
         return found
 
+    def offers(self, split: str, language: str) -> bool:
+        """False when a split is never in that language (English training files)."""
+        return all(file.only in ("", language) for file in self.by_split[split])
+
     def has(self, data: Path, split: str, language: str) -> bool:
         """True when every file of the split is there."""
         return all(file.find(data, language) is not None for file in self.by_split[split])
@@ -180,9 +184,9 @@ def field(record: Mapping[str, object], name: str, where: str) -> object:
 
 def text_field(record: Mapping[str, object], name: str, where: str) -> str:
     """A field that must be text. Raises DataError."""
-    value = field(record, name, where)
+    value = record.get(name)
     if not isinstance(value, str):
-        raise DataError(f'{where}: "{name}" should be text, got {value!r}')
+        raise DataError(f'{where}: "{name}" should be text, got {field(record, name, where)!r}')
     return value
 
 

@@ -1,0 +1,161 @@
+"""The tasks: every one complete in its facts, found by name, and read from toy files in both layouts and from real ones."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xstilts import metrics
+from xstilts.errors import DataError
+from xstilts.examples import Passage, Text
+from xstilts.rows import available, check
+from xstilts.sources import Files
+from xstilts.task import KINDS, Parts
+from xstilts.tasks import names, task
+
+DATA = Path(os.environ.get("XSTILTS_DATA", Path.home() / ".cache/xstilts/data"))
+REAL = ("hellaswag", "mnli", "nli", "snli", "squad", "squad2", "tatoeba", "tydiqa", "udpos", "xnli", "xquad")
+
+
+def real(folder: str) -> Path:
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"no real data: {DATA / folder} is not there (set XSTILTS_DATA)")
+    return DATA
+
+
+def test_all_tasks_of_the_spine_are_found() -> None:
+    assert set(REAL) <= set(names())
+    assert names() == tuple(sorted(names()))
+
+
+@pytest.mark.parametrize("name", names())
+def test_facts_are_complete_and_fit_together(name: str) -> None:
+    facts = task(name)
+    assert facts.name == name
+    assert facts.kind in KINDS
+    assert facts.about and facts.licence and facts.get and facts.languages
+    assert len(set(facts.languages)) == len(facts.languages)
+    for part in (facts.parts.train, facts.parts.dev, facts.parts.test):
+        assert not part or part in facts.source.splits
+    assert bool(facts.labels) == (facts.kind in ("classify", "tag"))
+    assert facts.chance is None or 0 <= facts.chance <= 100
+    assert [metric.name for metric in metrics.for_task(facts)] == list(facts.metrics)
+    assert all(size.rsplit("-", 1)[0] in facts.source.splits for size in facts.sizes)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_tasks_say_where_they_come_from(name: str) -> None:
+    facts = task(name)
+    assert facts.homepage.startswith("https://")
+    assert facts.citation.startswith("@") and facts.citation.count("{") == facts.citation.count("}")
+    assert isinstance(facts.source, Files) and facts.source.get == facts.get
+
+
+def test_an_unknown_task_is_refused_with_the_nearest() -> None:
+    with pytest.raises(DataError, match='no task "xnly"; did you mean "xnli"'):
+        task("xnly")
+
+
+def test_naming_tasks_imports_nothing_heavy() -> None:
+    heavy = "import sys, xstilts.tasks, xstilts.rows; xstilts.tasks.names(); print(sorted({'torch','pyarrow','scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_squads_dev_set_is_offered_for_scoring_only() -> None:
+    for name in names():
+        source = task(name).source
+        if isinstance(source, Files):
+            for split, files in source.by_split.items():
+                if any("squad" in path and "dev-v" in path for file in files for path in file.paths):
+                    assert split in source.test_only, name
+
+
+def test_tasks_that_train_on_the_same_material_say_so() -> None:
+    assert set(task("nli").pool) == set(task("xnli").pool) == {*task("mnli").pool, *task("snli").pool}
+    assert task("squad").pool == task("squad2").pool == task("xquad").pool
+    assert not set(task("tydiqa").pool) & set(task("squad").pool)
+
+
+def test_xnli_of_the_official_release_equals_xtremes_copy(tmp_path: Path) -> None:
+    rows = [
+        ("en", "p", "h", "neutral"),
+        ("en", "p", "i", "entailment"),
+        ("de", "P", "H", "neutral"),
+        ("de", "P", "I", "entailment"),
+    ]
+    official, copy = tmp_path / "official", tmp_path / "copy"
+    (official / "XNLI-1.0").mkdir(parents=True)
+    lines = ["language\tgold_label\tsentence1\tsentence2", *(f"{code}\t{label}\t{a}\t{b}" for code, a, b, label in rows)]
+    (official / "XNLI-1.0/xnli.test.tsv").write_text("\n".join(lines) + "\n")
+    (copy / "xnli").mkdir(parents=True)
+    for code in ("en", "de"):
+        text = "".join(f"{a}\t{b}\t{label}\n" for own, a, b, label in rows if own == code)
+        (copy / f"xnli/test-{code}.tsv").write_text(text)
+    for code in ("en", "de"):
+        assert list(task("xnli").source.read(official, "test", code)) == list(task("xnli").source.read(copy, "test", code))
+    assert available(task("xnli"), "test", copy) == ("en", "de")
+
+
+@pytest.mark.parametrize("name", ["multinli_1.0/multinli_1.0_dev_matched.jsonl", "mnli/dev.jsonl"])
+def test_the_pooled_nli_reads_both_names(tmp_path: Path, name: str) -> None:
+    for path, word in ((name, "a"), ("snli/dev.jsonl", "b")):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(json.dumps({"premise": word, "hypothesis": "h", "label": "neutral"}) + "\n")
+    assert [row.id for row in task("nli").source.read(tmp_path, "dev", "en")] == ["mnli-dev_matched-1", "snli-dev-1"]
+
+
+def test_tydiqa_reads_the_official_and_xtremes_names(tmp_path: Path) -> None:
+    folder = tmp_path / "tydiqa/tydiqa-goldp-v1.1-dev"
+    folder.mkdir(parents=True)
+    question = {"id": "finnish-1-0", "question": "Kuka?", "answers": [{"text": "Ada", "answer_start": 0}]}
+    text = json.dumps({"data": [{"paragraphs": [{"context": "Ada.", "qas": [question]}]}]})
+    for name in ("tydiqa.goldp.fi.dev.json", "tydiqa-goldp-dev-finnish.json"):
+        (folder / name).write_text(text)
+        assert task("tydiqa").source.files(tmp_path, "dev", "fi") == (folder / name,)
+        (row,) = task("tydiqa").source.read(tmp_path, "dev", "fi")
+        assert isinstance(row, Passage) and row.group
+
+
+# The real files
+
+PARTS = {
+    "mnli": Parts("dev", "dev", "dev"),
+    "snli": Parts("dev", "dev", "dev"),
+    "nli": Parts("dev", "dev", ""),
+    "xnli": Parts("nli_dev", "dev", "test"),
+    "tydiqa": Parts("train", "train", "train"),
+    "hellaswag": Parts("val_subset", "val_subset", ""),
+    "udpos": Parts("train", "dev", "dev"),
+}
+FOLDERS = {"nli": "mnli", "squad2": "squad"}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", REAL)
+def test_the_real_files_keep_the_data_contract(name: str) -> None:
+    report = check(task(name), real(FOLDERS.get(name, name)), PARTS.get(name))
+    assert report.ok, [finding for finding in report.findings if finding.level == "error"]
+    assert report.counts
+
+
+@pytest.mark.data
+def test_a_missing_official_train_file_names_the_splits_that_are_there() -> None:
+    data = real("xnli")
+    with pytest.raises(DataError, match="splits that are there: nli_dev, dev, test .*Get multinli_1.0.zip"):
+        task("xnli").source.files(data, "train", "en")
+
+
+@pytest.mark.data
+def test_xnli_is_balanced_and_three_hypotheses_stand_on_each_premise() -> None:
+    data = real("xnli")
+    for language in available(task("xnli"), "test", data):
+        rows = [row for row in task("xnli").source.read(data, "test", language) if isinstance(row, Text)]
+        assert len(rows) == 5_010
+        assert len({row.group for row in rows}) == 1_670
+        assert {label: sum(row.label == label for row in rows) for label in task("xnli").labels} == dict.fromkeys(
+            task("xnli").labels, 1_670
+        )
