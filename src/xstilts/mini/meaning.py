@@ -126,7 +126,7 @@ def _values(rng: Random, fact: str, count: int, same_verb: bool) -> list[Clause]
         colours = _some(rng, have.colours, count)
         verb, entry = rng.choice(list(have.coloured))
         return [clause(verb, s="", a=colour, o=entry) for colour in colours]
-    verb = rng.choice(("buy", "sell", "carry", "wash", "draw", "seek", "hide"))
+    verb = rng.choice(("buy", "sell", "carry", "wash", "choose", "seek", "hide"))
     entry = rng.choice(have.act(verb))
     return [clause(verb, s="", n=number, o=entry) for number in _some(rng, have.lists["number"], count)]
 
