@@ -13,7 +13,7 @@ from xstilts import rows as rows_module
 from xstilts.canon import key_of
 from xstilts.errors import DataError
 from xstilts.examples import Answer, Choice, Example, Parallel, Passage, Text, Words, group_of
-from xstilts.rows import available, check, content, describe, load, part_rows, select
+from xstilts.rows import available, check, content, describe, load, overlap, part_rows, select
 from xstilts.stages import Rows
 from xstilts.task import Kind, Part, Parts, Task
 from xstilts.tasks import task as find_task
@@ -44,10 +44,27 @@ def pairs(prefix: str, n: int, each: int = 3, text: str = "premise") -> tuple[Te
     return tuple(Text(f"{prefix}-{g}-{h}", f"{text} {g}", f"hypothesis {h}", "yes", f"{prefix}-{g}") for g, h in made)
 
 
-def toy(made: Mapping[tuple[str, str], tuple[Example, ...]], kind: Kind = "classify", **change: object) -> Task:
-    languages = tuple(dict.fromkeys(language for _, language in made))
-    base = Task("toy", kind, "a toy", languages, Made(made), ("accuracy",), ("yes", "no") if kind in ("classify", "tag") else ())
-    return replace(base, **change)
+def toy(
+    made: Mapping[tuple[str, str], tuple[Example, ...]],
+    kind: Kind = "classify",
+    *,
+    parts: Parts | None = None,
+    languages: tuple[str, ...] = (),
+    parallel: bool = False,
+    sizes: Mapping[str, int] | None = None,
+) -> Task:
+    return Task(
+        "toy",
+        kind,
+        "a toy",
+        languages or tuple(dict.fromkeys(language for _, language in made)),
+        Made(made),
+        ("accuracy",),
+        ("yes", "no") if kind in ("classify", "tag") else (),
+        parts or Parts(),
+        parallel=parallel,
+        sizes=sizes or {},
+    )
 
 
 @pytest.fixture
@@ -128,6 +145,15 @@ def test_training_rows_that_stand_in_dev_or_test_are_left_out_by_group_and_by_te
     assert [row.id for row in load(part(use[-1], "test"), Path())] == ["x1"]
     assert [other.part for other in part(use[-1], "train").without] == ["dev", "test"]
     assert part(use[-1], "test").without == ()
+
+
+def test_rows_of_one_task_that_stand_in_another_are_counted(use: list[Task]) -> None:
+    use.append(
+        toy({("train", "en"): pairs("a", 4), ("test", "en"): (Text("x", "Premise 2", "other", "no", "y"),)}, parts=Parts(dev=""))
+    )
+    plain = replace(part(use[-1], "train"), without=())
+    assert overlap(plain, part(use[-1], "test"), Path()) == 3
+    assert overlap(part(use[-1], "train"), part(use[-1], "test"), Path()) == 0
 
 
 def test_no_rows_left_is_an_error(use: list[Task]) -> None:

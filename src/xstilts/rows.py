@@ -142,6 +142,14 @@ def _selected(rows: Rows, read: Read) -> list[Example]:
     return select(read(rows.task, rows.split, rows.language), rows, taken)
 
 
+def overlap(one: Rows, two: Rows, data: Path) -> int:
+    """How many of `one`'s rows stand in `two` by group or text: what an intermediate task has seen of a target's test."""
+    read = _reader(data, find_task)
+    taken = _keys(_selected(two, read))
+    rows = _selected(one, read)
+    return sum(group_of(row) in taken or text in taken for row, text in zip(rows, _contents(rows), strict=True))
+
+
 def select(examples: Sequence[Example], rows: Rows, taken: Iterable[str] = ()) -> list[Example]:
     """`examples` cut, without those whose group or content is in `taken`, and capped, as `rows` says."""
     kept = list(examples)
