@@ -1,6 +1,6 @@
 """Tokenised rows as flat columns, and how they become batches.
 
-Shape suffixes: R rows, B rows of a batch, T tokens of its longest row, N tokens of all rows.
+Shape suffixes: R rows, B rows of a batch, N tokens of all rows, T tokens of the longest row, H hidden width.
 """
 
 from __future__ import annotations
@@ -112,66 +112,64 @@ def load_columns(folder: Path) -> Columns | None:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows padded to the longest of them, as tensors."""
+    """Rows one after the other, without padding. N tokens, B rows."""
 
-    ids_BT: Tensor  # int64
-    mask_BT: Tensor  # int64, 1 on tokens
-    tokens: Mapping[str, Tensor]  # name -> [B, T]
+    ids_N: Tensor  # int64
+    lengths: NDArray[np.int64]  # [B] tokens a row
+    tokens: Mapping[str, Tensor]  # name -> [N]
     rows: Mapping[str, Tensor]  # name -> [B]
     example_B: NDArray[np.int64]  # the example of each row
     row_B: NDArray[np.int64]  # the row's number in the columns
 
     @property
     def size(self) -> int:
-        """The number of real tokens."""
-        return int(self.mask_BT.sum())
+        """The number of tokens."""
+        return len(self.ids_N)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """[B] where each row begins."""
+        starts: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
+        return starts
 
 
-FILL = {"types": 0}  # every other token column is padded with -100: "no target here"
-
-
-def batch_of(made: Columns, rows_B: NDArray[np.int64], pad: int, device: str) -> Batch:
-    """The given rows as one padded batch on `device`."""
+def batch_of(made: Columns, rows_B: NDArray[np.int64], device: str) -> Batch:
+    """The given rows as one batch on `device`."""
     starts, ends = made.bounds[rows_B], made.bounds[rows_B + 1]
-    lengths = ends - starts
-    width = int(lengths.max())
-    inside = np.arange(width)[None, :] < lengths[:, None]
     source = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
 
-    def padded(flat: Ints, fill: int) -> Tensor:
-        out = np.full(inside.shape, fill, np.int64)
-        out[inside] = flat[source]
-        return torch.from_numpy(out).to(device)
+    def taken(flat: Ints, which: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(flat[which].astype(np.int64)).to(device)
 
     return Batch(
-        padded(made.ids, pad),
-        torch.from_numpy(inside.astype(np.int64)).to(device),
-        {name: padded(array, FILL.get(name, -100)) for name, array in made.tokens.items()},
-        {name: torch.from_numpy(array[rows_B].astype(np.int64)).to(device) for name, array in made.rows.items()},
+        taken(made.ids, source),
+        ends - starts,
+        {name: taken(array, source) for name, array in made.tokens.items()},
+        {name: taken(array, rows_B) for name, array in made.rows.items()},
         np.asarray(made.example[rows_B], np.int64),
         rows_B,
     )
 
 
 def by_length(made: Columns, examples: NDArray[np.int64], budget: int) -> Iterator[NDArray[np.int64]]:
-    """Row numbers of `examples` in micro-batches of at most `budget` padded tokens, long rows first.
+    """Row numbers of `examples` in micro-batches of at most `budget` tokens, long rows first.
 
     The rows of one example stay together; an example over the budget is a batch of its own.
-    Long ones first, so that the largest batch meets a fresh allocator.
+    Sorted, so that attention's groups are of one length; long ones first, so that the
+    largest batch meets a fresh allocator.
     """
     lengths = made.lengths
     rows_of = made.rows_of(examples)
     longest = np.fromiter((lengths[rows].max() for rows in rows_of), np.int64, len(rows_of))
+    total = np.fromiter((lengths[rows].sum() for rows in rows_of), np.int64, len(rows_of))
     current: list[NDArray[np.int64]] = []
-    count = width = 0
+    used = 0
     for number in np.argsort(-longest, kind="stable"):
-        rows = rows_of[number]
-        if current and (count + len(rows)) * max(width, int(longest[number])) > budget:
+        if current and used + total[number] > budget:
             yield np.concatenate(current)
-            current, count, width = [], 0, 0
-        current.append(rows)
-        count += len(rows)
-        width = max(width, int(longest[number]))
+            current, used = [], 0
+        current.append(rows_of[number])
+        used += int(total[number])
     if current:
         yield np.concatenate(current)
 

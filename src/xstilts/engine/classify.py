@@ -38,7 +38,7 @@ def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
     """[B, labels]."""
-    out: Tensor = head(hf.pooled(hf.hidden_states(model, batch), batch.mask_BT, pool))
+    out: Tensor = head(hf.pooled(hf.hidden_states(model, batch), batch, pool))
     return out
 
 

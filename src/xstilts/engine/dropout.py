@@ -25,20 +25,27 @@ class Draws:
         self._table: dict[torch.dtype, Tensor] = {}
         self._bits = np.random.Generator(np.random.Philox(key=seed)).random(TABLE, np.float32) >= rate
         self._offsets: NDArray[np.uint64] | None = None
+        self._lengths = np.zeros(0, np.int64)
 
-    def at(self, step: int, rows_B: NDArray[np.int64]) -> None:
-        """Name the rows that the next forward pass holds."""
+    def at(self, step: int, rows_B: NDArray[np.int64], lengths_B: NDArray[np.int64]) -> None:
+        """Name the rows that the next forward pass holds, and their lengths in tokens."""
         mixed = rows_B.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + np.uint64((step * 0xD1B54A32D192ED03) % 2**64)
         self._offsets = _mix(mixed + np.uint64(self.seed))
+        self._lengths = lengths_B
 
     def mask(self, module: int, like: Tensor) -> Tensor:
-        """The mask of `module` for a tensor [B, ...]: zeros at the rate, else 1 / (1 - rate)."""
-        if self._offsets is None or len(self._offsets) != len(like):
+        """The mask of `module` for a tensor of packed tokens [.., N, H] or of rows [B, ..]: zeros at the rate, else 1 / (1 - rate)."""
+        if self._offsets is None:
             raise RuntimeError("dropout does not know the rows of this batch")
-        size = like[0].numel()
-        table = self._table_of(like, size)
+        width = like.shape[-1]
+        if like.numel() == width * int(self._lengths.sum()):
+            sizes = self._lengths * width
+        else:
+            sizes = np.full(len(self._offsets), like.numel() // len(self._offsets))
+        table = self._table_of(like, int(sizes.max()))
         starts = _mix(self._offsets + np.uint64(module + 1)) % np.uint64(TABLE)
-        return torch.stack([table[start : start + size] for start in starts.tolist()]).view_as(like)
+        windows = [table[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
+        return torch.cat(windows).view_as(like)
 
     def _table_of(self, like: Tensor, size: int) -> Tensor:
         known = self._table.get(like.dtype)
@@ -58,7 +65,7 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 class RowDropout(nn.Module):
-    """Drop-in for nn.Dropout on tensors whose first axis is the rows of the batch."""
+    """Drop-in for nn.Dropout on tensors of packed tokens or of rows."""
 
     def __init__(self, draws: Draws, number: int) -> None:
         super().__init__()
@@ -72,10 +79,10 @@ class RowDropout(nn.Module):
 
 
 def replace_dropouts(model: nn.Module, draws: Draws) -> None:
-    """Put RowDropout where `model` has nn.Dropout."""
+    """Put RowDropout where `model` has nn.Dropout with a rate above zero (attention's was set to zero at loading)."""
     number = 0
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Dropout):
+            if isinstance(child, nn.Dropout) and child.p > 0:
                 setattr(parent, name, RowDropout(draws, number))
                 number += 1

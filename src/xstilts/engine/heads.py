@@ -29,9 +29,9 @@ class TokenHead(nn.Module):
         self.dropout = nn.Dropout(rate)
         self.out = nn.Linear(hidden, outputs)
 
-    def forward(self, hidden_BTH: Tensor) -> Tensor:
-        """[B, T, outputs] logits."""
-        return self.out(self.dropout(hidden_BTH))
+    def forward(self, hidden_NH: Tensor) -> Tensor:
+        """[N, outputs] logits."""
+        return self.out(self.dropout(hidden_NH))
 
 
 class VocabularyHead(nn.Module):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from xstilts.engine import packed
 from xstilts.engine.batch import Batch
 from xstilts.errors import ModelError
 
@@ -19,6 +23,20 @@ transformers.utils.logging.disable_progress_bar()
 
 # attention dropout lives inside the fused attention kernel, where no mask of ours can be handed in: it is off
 _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+
+
+def _after_padding(config: Any) -> int:
+    return int(config.pad_token_id) + 1
+
+
+# the families whose rows can be packed (absolute positions handed in, attention through the interface), and their first position
+_FIRST_POSITION: dict[str, Callable[[Any], int]] = {
+    "bert": lambda _: 0,
+    "xlm-roberta": _after_padding,
+    "roberta": _after_padding,
+    "camembert": _after_padding,
+    "xlm-roberta-xl": _after_padding,
+}
 
 
 def load_encoder(folder: Path) -> PreTrainedModel:
@@ -35,6 +53,8 @@ def load_encoder(folder: Path) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a transformers encoder: {error}") from None
+    if config.model_type in _FIRST_POSITION:
+        model.set_attn_implementation(packed.NAME)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{folder}: the weights lack {len(missing)} tensors of the encoder, {missing[0]} among them")
@@ -64,33 +84,57 @@ def hidden_size(model: PreTrainedModel) -> int:
     return int(model.config.hidden_size)
 
 
-def max_positions(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+def max_positions(model: PreTrainedModel) -> int:
     """The longest row that the model can take (XLM-R's positions start after the padding index)."""
-    limit = int(getattr(model.config, "max_position_embeddings", 1 << 30))
-    if model.config.model_type in ("xlm-roberta", "roberta", "camembert", "xlm-roberta-xl"):
-        limit -= int(model.config.pad_token_id) + 1
-    return limit
+    first = _FIRST_POSITION.get(model.config.model_type, lambda _: 0)(model.config)
+    return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - first
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tensor:
-    """[B, T, H] hidden states of a layer: 0 is the embeddings, -1 the last."""
-    inputs = {"input_ids": batch.ids_BT, "attention_mask": batch.mask_BT}
-    if "types" in batch.tokens:
-        inputs["token_type_ids"] = batch.tokens["types"]
+    """[N, H] hidden states of a layer: 0 is the embeddings, -1 the last. Raises ModelError for a layer that is not there."""
+    device = str(batch.ids_N.device)
+    within = np.concatenate([np.arange(n) for n in batch.lengths])
+    inputs: dict[str, Any] = {"output_hidden_states": layer != -1}
+    if model.config.model_type in _FIRST_POSITION:
+        first = _FIRST_POSITION[model.config.model_type](model.config)
+        inputs |= {"input_ids": batch.ids_N[None], "position_ids": torch.from_numpy(within + first).to(device)[None]}
+        inputs |= {"packed": packed.layout(batch.lengths, device)}
+        if "types" in batch.tokens:
+            inputs["token_type_ids"] = batch.tokens["types"][None]
+        found = _layer(model(**inputs), layer)[0]
+    else:
+        row = np.repeat(np.arange(len(batch.lengths)), batch.lengths)
+        at = torch.from_numpy(row * int(batch.lengths.max()) + within).to(device)
+        shape = (len(batch.lengths), int(batch.lengths.max()))
+
+        def padded(flat: Tensor) -> Tensor:
+            return flat.new_zeros(shape[0] * shape[1]).index_copy(0, at, flat).view(shape)
+
+        inputs |= {"input_ids": padded(batch.ids_N), "attention_mask": padded(torch.ones_like(batch.ids_N))}
+        if "types" in batch.tokens:
+            inputs["token_type_ids"] = padded(batch.tokens["types"])
+        found = _layer(model(**inputs), layer).flatten(0, 1)[at]
+    return found
+
+
+def _layer(output: Any, layer: int) -> Tensor:
     if layer == -1:
-        return model(**inputs).last_hidden_state
-    states = model(**inputs, output_hidden_states=True).hidden_states
+        last: Tensor = output.last_hidden_state
+        return last
+    states: tuple[Tensor, ...] = output.hidden_states
     if not -len(states) <= layer < len(states):
         raise ModelError(f"layer {layer}: this encoder has hidden states 0 to {len(states) - 1}")
     return states[layer]
 
 
-def pooled(hidden_BTH: Tensor, mask_BT: Tensor, pool: str) -> Tensor:
-    """[B, H]: the first token's state, or the mean over the attended tokens (in fp32)."""
+def pooled(hidden_NH: Tensor, batch: Batch, pool: str) -> Tensor:
+    """[B, H]: each row's first token's state, or the mean over its tokens (in fp32)."""
+    device = hidden_NH.device
     if pool == "first":
-        return hidden_BTH[:, 0]
-    weights = mask_BT.unsqueeze(-1).to(hidden_BTH.dtype)
-    return (hidden_BTH * weights).sum(1) / weights.sum(1)
+        return hidden_NH[torch.from_numpy(batch.starts).to(device)]
+    row = torch.from_numpy(np.repeat(np.arange(len(batch.lengths)), batch.lengths)).to(device)
+    sums = hidden_NH.new_zeros((len(batch.lengths), hidden_NH.shape[1]), dtype=torch.float32).index_add(0, row, hidden_NH.float())
+    return sums / torch.from_numpy(batch.lengths).to(device, torch.float32).unsqueeze(-1)
 
 
 def autocast(device: str, precision: str) -> torch.autocast:
@@ -111,11 +155,6 @@ def type_ids(tokenizer: PreTrainedTokenizerBase) -> bool:
     return "token_type_ids" in tokenizer.model_input_names
 
 
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that fills rows up. Raises ModelError when the tokenizer has none."""
-    if tokenizer.pad_token_id is None:
-        raise ModelError("the tokenizer has no padding token")
-    return int(tokenizer.pad_token_id)
 
 
 def config_of(folder: Path) -> dict[str, object]:

@@ -33,20 +33,20 @@ def masked(batch: Batch, tokenizer: PreTrainedTokenizerBase, rate: float, seed: 
     """
     if tokenizer.mask_token_id is None:
         raise ModelError("the tokenizer has no mask token, so that masked language modelling cannot be trained with it")
-    ids = batch.ids_BT.cpu().numpy().copy()
+    ids = batch.ids_N.cpu().numpy().copy()
     target = np.full_like(ids, -100)
     special = np.isin(ids, np.asarray(tokenizer.all_special_ids))
-    for b, row in enumerate(batch.row_B):
-        free = np.flatnonzero(~special[b])
+    for row, start, length in zip(batch.row_B.tolist(), batch.starts.tolist(), batch.lengths.tolist(), strict=True):
+        free = start + np.flatnonzero(~special[start : start + length])
         if not len(free):
             continue
-        draw = rng(seed, "mask", step, int(row))
+        draw = rng(seed, "mask", step, row)
         chosen = draw.choice(free, max(1, round(rate * len(free))), replace=False)
-        target[b, chosen] = ids[b, chosen]
-        ids[b, chosen] = hide(ids[b, chosen], int(tokenizer.mask_token_id), len(tokenizer), draw)
-    device = batch.ids_BT.device
+        target[chosen] = ids[chosen]
+        ids[chosen] = hide(ids[chosen], int(tokenizer.mask_token_id), len(tokenizer), draw)
+    device = batch.ids_N.device
     tokens = {**batch.tokens, "target": torch.from_numpy(target).to(device)}
-    return replace(batch, ids_BT=torch.from_numpy(ids).to(device), tokens=tokens)
+    return replace(batch, ids_N=torch.from_numpy(ids).to(device), tokens=tokens)
 
 
 def hide(ids: NDArray[np.int64], mask: int, vocabulary: int, draw: np.random.Generator) -> NDArray[np.int64]:
@@ -62,14 +62,14 @@ def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
-    """[N, V] for the N hidden tokens."""
-    hidden_BTH = hf.hidden_states(model, batch)
-    out: Tensor = head(hidden_BTH[batch.tokens["target"] != -100], model.get_input_embeddings().weight)
+    """[M, V] for the M hidden tokens."""
+    hidden_NH = hf.hidden_states(model, batch)
+    out: Tensor = head(hidden_NH[batch.tokens["target"] != -100], model.get_input_embeddings().weight)
     return out
 
 
-def loss(logits_NV: Tensor, batch: Batch) -> tuple[Tensor, int]:
+def loss(logits_MV: Tensor, batch: Batch) -> tuple[Tensor, int]:
     """Summed cross-entropy over the hidden tokens, and their number."""
     targets = batch.tokens["target"]
     targets = targets[targets != -100]
-    return nn.functional.cross_entropy(logits_NV.float(), targets, reduction="sum"), len(targets)
+    return nn.functional.cross_entropy(logits_MV.float(), targets, reduction="sum"), len(targets)

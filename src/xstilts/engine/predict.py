@@ -22,7 +22,7 @@ from xstilts.examples import Example, group_of
 from xstilts.stages import Predict, Rows
 from xstilts.task import Task
 
-BUDGET = 8192  # padded tokens a prediction batch: changes speed and memory, not answers
+BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answers
 
 
 @lru_cache(maxsize=1)
@@ -43,7 +43,7 @@ def predict(
     _refuse_unlabelled(examples, task, stage.rows)
     device = stage.runtime.device
     loaded = _loaded(encoder_folder(stage.model, model), device)
-    longest = min(stage.max_length, hf.max_positions(loaded.encoder, loaded.tokenizer))
+    longest = min(stage.max_length, hf.max_positions(loaded.encoder))
     folder = encoder_folder(stage.model, model)
     made = encoded(folder, loaded.tokenizer, task, stage.rows, examples, longest, stage.stride, cache)
     head = None if task.kind == "retrieve" else load_head(model, loaded.encoder, task).to(device).eval()
@@ -96,7 +96,7 @@ def vectors(model: Model, made: Columns, layer: int, device: str, precision: str
     """[H] the mean of each row's hidden states at `layer` (Phang et al. 2020 take 14 of XLM-R Large's 24)."""
 
     def forward(batch: Batch) -> Tensor:
-        return hf.pooled(hf.hidden_states(model.encoder, batch, layer).float(), batch.mask_BT, "mean")
+        return hf.pooled(hf.hidden_states(model.encoder, batch, layer).float(), batch, "mean")
 
     return _in_order(model, made, forward, device, precision)
 
@@ -105,14 +105,13 @@ def _in_order(
     model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str
 ) -> Iterator[Tensor]:
     results: list[Tensor | None] = [None] * len(made.example)
-    pad = hf.pad_id(model.tokenizer)
-    lengths = made.lengths
     for rows_B in by_length(made, np.arange(made.count), BUDGET):
-        batch = batch_of(made, rows_B, pad, device)
+        batch = batch_of(made, rows_B, device)
         with torch.inference_mode(), hf.autocast(device, precision):
             out = forward(batch).float().cpu()
-        for b, row in enumerate(rows_B):
-            results[row] = out[b, : lengths[row]].clone() if out.dim() == 3 else out[b]
+        one_a_row = len(out) == len(rows_B)  # a row has two tokens at least
+        for row, own in zip(rows_B, out if one_a_row else out.split(batch.lengths.tolist()), strict=True):
+            results[row] = own
     return (r for r in results if r is not None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -79,16 +80,17 @@ def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
-    """[B, T, 2]; padding and question tokens can be neither start nor end."""
+    """[N, 2]; question tokens can be neither start nor end."""
     out: Tensor = head(hf.hidden_states(model, batch)).float()
     allowed = batch.tokens["start"] >= 0
-    allowed[:, 0] = True  # the first token stands for "no answer here"
+    allowed[torch.from_numpy(batch.starts).to(allowed.device)] = True  # the first token stands for "no answer here"
     return out.masked_fill(~allowed.unsqueeze(-1), -1e9)
 
 
-def loss(logits_BT2: Tensor, batch: Batch) -> tuple[Tensor, int]:
+def loss(logits_N2: Tensor, batch: Batch) -> tuple[Tensor, int]:
     """Mean of the start's and the end's cross-entropy, summed over windows, and the number of windows."""
     first, last = batch.rows["first"], batch.rows["last"]
+    logits_BT2 = nn.utils.rnn.pad_sequence(logits_N2.split(batch.lengths.tolist()), batch_first=True, padding_value=-1e9)
     total = nn.functional.cross_entropy(logits_BT2[..., 0], first, reduction="sum", ignore_index=-100)
     total = total + nn.functional.cross_entropy(logits_BT2[..., 1], last, reduction="sum", ignore_index=-100)
     return total / 2, int((first != -100).sum())

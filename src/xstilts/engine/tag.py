@@ -83,15 +83,15 @@ def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
-    """[B, T, tags]."""
+    """[N, tags]."""
     out: Tensor = head(hf.hidden_states(model, batch))
     return out
 
 
-def loss(logits_BTC: Tensor, batch: Batch) -> tuple[Tensor, int]:
+def loss(logits_NC: Tensor, batch: Batch) -> tuple[Tensor, int]:
     """Summed cross-entropy over first pieces, and the number of words."""
     targets = batch.tokens["target"]
-    total = nn.functional.cross_entropy(logits_BTC.float().flatten(0, 1), targets.flatten(), reduction="sum", ignore_index=-100)
+    total = nn.functional.cross_entropy(logits_NC.float(), targets, reduction="sum", ignore_index=-100)
     return total, int((targets != -100).sum())
 
 
