@@ -80,11 +80,29 @@ def test_combine_says_what_is_in_the_interval() -> None:
     assert (flat.low, flat.high, flat.p, flat.sign) == (0.0, 0.0, 1.0, 0)
 
 
+def test_seeds_that_happen_to_agree_leave_the_item_variance() -> None:
+    rng = np.random.default_rng(9)
+    sampled = rng.normal(5, 1, (400, 4))  # pure interaction: nothing is common to the seeds
+    interval = stats.combine(np.full(4, 5.0), sampled, 100)
+    assert interval.error**2 == pytest.approx(sampled.mean(axis=1).var() * 100 / 99)
+    assert interval.freedom == 99 + 3
+
+
 def test_p_is_below_five_percent_just_when_the_interval_excludes_zero() -> None:
     rng = np.random.default_rng(4)
     for _ in range(50):
         interval = stats.combine(rng.normal(1, 1, 4), rng.normal(1, 0.5, (200, 4)), 60)
         assert (interval.p < 0.05) == (interval.sign != 0)
+
+
+@pytest.mark.parametrize("freedom", [1.0, 2.0, 2.7, 4.0, 17.3, 99.0, 1189.0, 40_000.0])
+def test_students_t_agrees_with_scipy(freedom: float) -> None:
+    from scipy.special import stdtr, stdtrit
+
+    for p in (0.5, 0.6, 0.8, 0.975, 0.995, 0.9999):
+        assert stats.t_quantile(p, freedom) == pytest.approx(float(stdtrit(freedom, p)), rel=1e-8, abs=1e-12)
+    for t in (-3.0, 0.0, 1e-3, 0.3, 1.0, 2.5, 30.0):
+        assert stats.t_outside(t, freedom) == pytest.approx(2 * float(stdtr(freedom, -abs(t))), rel=1e-8, abs=1e-300)
 
 
 def test_holm_by_hand() -> None:

@@ -225,17 +225,14 @@ def _read(path: Path) -> pa.Table:
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
-    """A list<string> column as `Ragged`; a null row holds no string. Raises ScoreError for a null string."""
+    """A list<string> column as `Ragged`. Raises ScoreError for a null."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     array = column.combine_chunks()
     array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    encoded = pc.list_flatten(array).dictionary_encode()
-    if encoded.null_count:
+    encoded = array.flatten().dictionary_encode()
+    if array.null_count or encoded.null_count:
         raise ScoreError("the prediction file holds a null instead of a string")
-    offsets = np.zeros(len(array) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Ragged(tuple(encoded.dictionary.to_pylist()), codes, offsets)
+    # Through DLPack: pyarrow's own to_numpy imports pandas where that is installed, a third of a second.
+    offsets, codes = (np.from_dlpack(part).astype(np.int64) for part in (array.offsets, encoded.indices))
+    return Ragged(tuple(encoded.dictionary.to_pylist()), codes, offsets - offsets[0])

@@ -8,6 +8,8 @@ variance enters through a t quantile with the degrees of freedom of Satterthwait
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import exp, lgamma, log, pi
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -90,8 +92,6 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     at the Satterthwaite degrees of freedom. With fewer than three seeds, or where nothing was trained, the item
     variance alone.
     """
-    from scipy.special import stdtr, stdtrit
-
     seeds = len(per_seed)
     estimate = float(per_seed.mean())
     item_freedom = max(groups - 1, 1)
@@ -109,18 +109,62 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     if total <= 0.0:
         p = 1.0 if estimate == 0.0 else 0.0
         return Interval(estimate, estimate, estimate, 0.0, float(item_freedom), seeds, groups, kind, p)
-    freedom = total**2 / spread if spread > 0.0 else float(item_freedom)
+    most = float(item_freedom + seeds - 1)  # Satterthwaite's number never exceeds the sum; `max` above could make it
+    freedom = min(total**2 / spread, most) if spread > 0.0 else most
     error = total**0.5
-    half = float(stdtrit(freedom, 0.5 + level / 2)) * error
-    p = 2.0 * float(stdtr(freedom, -abs(estimate) / error))
+    half = t_quantile(0.5 + level / 2, freedom) * error
+    p = t_outside(estimate / error, freedom)
     return Interval(estimate, estimate - half, estimate + half, error, freedom, seeds, groups, kind, p)
 
 
 def detectable(interval: Interval, power: float = 0.8, level: float = LEVEL) -> float:
     """The smallest true effect that such a study finds with the given power: (t at level + t at power) * error (Bloom 1995)."""
-    from scipy.special import stdtrit
+    return (t_quantile(0.5 + level / 2, interval.freedom) + t_quantile(power, interval.freedom)) * interval.error
 
-    return (float(stdtrit(interval.freedom, 0.5 + level / 2)) + float(stdtrit(interval.freedom, power))) * interval.error
+
+def t_outside(t: float, freedom: float) -> float:
+    """P(|T| >= |t|) of Student's t: I_x(freedom / 2, 1 / 2) at x = freedom / (freedom + t^2) (DLMF 8.17).
+
+    Here and not from scipy, whose import takes longer than the whole report; tests hold it against scipy.
+    """
+    return _beta_share(freedom / 2, 0.5, freedom / (freedom + t * t), t * t / (freedom + t * t))
+
+
+def t_quantile(p: float, freedom: float) -> float:
+    """The p quantile of Student's t, 0.5 <= p < 1, freedom >= 1: Newton's method from the normal quantile.
+
+    The distribution function is concave above 0, so that every step from the left stays on the left.
+    """
+    scale = exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / (freedom * pi) ** 0.5
+    t = NormalDist().inv_cdf(p)
+    for _ in range(60):
+        step = (t_outside(t, freedom) / 2 - (1 - p)) / (scale * (1 + t * t / freedom) ** (-(freedom + 1) / 2))
+        t += step
+        if abs(step) <= 1e-12 * max(t, 1.0):
+            break
+    return t
+
+
+def _beta_share(a: float, b: float, x: float, y: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), y = 1 - x: DLMF 8.17.22, the continued fraction by Lentz's method."""
+    if y <= 0.0:
+        return 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1.0 - _beta_share(b, a, y, x)
+    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) + b * log(y)) / a
+    upper, lower = 1.0, 1.0 / (1.0 - (a + b) * x / (a + 1))
+    value = lower
+    for m in range(1, 10_000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        lower, upper = 1.0 / (1.0 + even * lower), 1.0 + even / upper
+        value *= lower * upper
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        lower, upper = 1.0 / (1.0 + odd * lower), 1.0 + odd / upper
+        change = lower * upper
+        value *= change
+        if abs(change - 1.0) < 1e-15:
+            break
+    return front * value
 
 
 def holm(p: Floats) -> Floats:

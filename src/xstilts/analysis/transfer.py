@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import log2
 from pathlib import Path
 
@@ -105,15 +106,15 @@ class Sample:
     places: Mapping[Place, int]  # -> column
     cells: Mapping[Place, CellLike]  # planned cells, finished or not
     values: Floats  # [K] scores on all items
-    sampled: Floats  # [R, K] scores on each sample of the items
+    sampled: Floats  # [R, K] scores on each sample of the items; columns lie together in memory
     groups: int
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of the plan, ascending."""
         return tuple(sorted({seed for *_, seed in self.cells}))
 
-    @property
+    @cached_property
     def languages(self) -> tuple[str, ...]:
         """The planned languages, the training language first, then by code."""
         first = self.task.train_language
@@ -125,13 +126,11 @@ class Sample:
 
     def contrast(self, weights: Weights) -> tuple[Floats, Floats, bool]:
         """(value for each seed [S], the same on each sample [R, S], is any of its cells trained)."""
-        matrix = np.zeros((len(self.values), len(self.seeds)))
-        trained = False
-        for place, weight in weights.items():
-            for s, seed in enumerate(self.seeds):
-                matrix[self.places[*place, seed], s] += weight
-                trained |= weight != 0.0 and isinstance(self.cells[*place, seed].predict.model, Train)
-        return self.values @ matrix, self.sampled @ matrix, trained
+        used = [(place, weight) for place, weight in weights.items() if weight]
+        columns = [self.places[*place, seed] for place, _ in used for seed in self.seeds]
+        trained = any(isinstance(self.cells[*place, seed].predict.model, Train) for place, _ in used for seed in self.seeds)
+        matrix = np.kron(np.array([[weight] for _, weight in used]), np.eye(len(self.seeds)))
+        return self.values[columns] @ matrix, self.sampled[:, columns] @ matrix, trained
 
     def interval(self, weights: Weights) -> Interval:
         """The contrast's interval; `has(weights)` must be true."""
@@ -239,7 +238,7 @@ def _draw_target(
             values.append(result.headline.value)
         groups = max(groups, len(number))
     metric = results[0].headline.metric if results else task.metrics[0]
-    return Sample(task, metric, places, cells, np.array(values), np.concatenate(sampled, axis=1), groups)
+    return Sample(task, metric, places, cells, np.array(values), np.asfortranarray(np.concatenate(sampled, axis=1)), groups)
 
 
 def _pairs(sample: Sample) -> list[tuple[str, str]]:

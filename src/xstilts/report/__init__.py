@@ -38,7 +38,9 @@ def evaluate(
     found = transfer.transfer(results, task_of, np.random.default_rng(rng_seed), facts.parameters, resamples)
     rows = scores.scores_of(facts.study, results)
     tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}
-    return Report(facts, tasks, len(planned), rows, found, results.missing, resamples, rng_seed)
+    models = tuple(dict.fromkeys(cell.model for cell in planned))
+    steps = tuple(dict.fromkeys(cell.intermediate for cell in planned))
+    return Report(facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed)
 
 
 def write_report(report: Report, out: Path) -> Path:

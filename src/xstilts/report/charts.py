@@ -42,7 +42,7 @@ def axis(values: Iterable[float], most: int = 5) -> Axis:
 def gain_axis(view: View, model: str, target: str) -> Axis | None:
     """One axis for all gains of a target by language, 0 included; None where there is none."""
     found = [row.gain for (m, _, t, _), row in view.gains.items() if (m, t) == (model, target)]
-    return axis([0.0, *(g.low for g in found), *(g.high for g in found)], most=4) if found else None
+    return axis([0.0, *(g.low for g in found), *(g.high for g in found)], most=3) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class Report:
     """A study's scores and what they say: everything that is printed."""
 
     facts: Facts
+    models: tuple[str, ...]  # in the plan's order, as the next two
+    steps: tuple[str, ...]  # intermediate choices
     tasks: Mapping[str, Task]  # the targets
     cells: int  # planned
     scores: tuple[Score, ...]

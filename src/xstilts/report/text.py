@@ -161,7 +161,7 @@ def _mean(view: View, model: str, step: str) -> str:
 
 
 def _gap_lines(view: View, model: str, at: str) -> Iterable[str]:
-    rows = [row for (m, _, _), row in view.gaps.items() if m == model]
+    rows = [row for target in view.targets for row in view.gap_rows(model, target)]
     if not rows:
         return
     yield from (f"## {_first(view)} minus the others{at}", "")

@@ -48,14 +48,16 @@ class View:
     @cached_property
     def models(self) -> tuple[str, ...]:
         """The models with a score, the smaller first where sizes are known."""
-        names = dict.fromkeys(r.model for r in self.report.transfer.levels)
+        scored = {r.model for r in self.report.transfer.levels}
+        names = [name for name in self.report.models if name in scored]
         sizes = self.report.facts.parameters
         return tuple(sorted(names, key=lambda name: sizes.get(name, 0))) if all(n in sizes for n in names) else tuple(names)
 
     @cached_property
     def steps(self) -> tuple[str, ...]:
         """All intermediate choices, the baseline first."""
-        names = dict.fromkeys(r.intermediate for r in self.report.transfer.levels)
+        scored = {r.intermediate for r in self.report.transfer.levels}
+        names = [name for name in self.report.steps if name in scored]
         return tuple(sorted(names, key=lambda name: name != BASELINE))
 
     @cached_property
@@ -74,6 +76,10 @@ class View:
         codes = {r.language for r in self.report.transfer.levels if r.target == target and r.language}
         first = self.task(target).train_language
         return tuple(sorted(codes, key=lambda code: (code != first, family(code), name(code))))
+
+    def gap_rows(self, model: str, target: str) -> tuple[Gap, ...]:
+        """The gaps of a target, in the order of `steps`."""
+        return tuple(self.gaps[model, step, target] for step in self.steps if (model, step, target) in self.gaps)
 
     def task(self, target: str) -> Task:
         return self.report.tasks[target]

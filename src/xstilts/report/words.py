@@ -81,11 +81,15 @@ def verdict(report: Report) -> tuple[str, ...]:
             )
         return (f'The study has no baseline: add "{BASELINE}" to its intermediates to measure a gain.',)
     sentences = []
-    models = list(dict.fromkeys(row.model for row in found.gains))
+    models = [model for model in report.models if any(row.model == model for row in found.gains)]
     for model in models:
         text = " ".join(_of_model(found, model, report))
         sentences.append(f"{model}: {text}" if len(models) > 1 else text)
     return (*sentences, *_size_sentences(report))
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number or 'no'} {one if number == 1 else many or one + 's'}"
 
 
 def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
@@ -119,11 +123,11 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
     if own_pairs:
         stand = [row for row in clear(pairs) if row.model == model]
         ups = [row for row in stand if row.gain.estimate > 0]
-        counts = f"{len(ups)} gains and {len(stand) - len(ups)} losses of {len(own_pairs)} contrasts"
+        counts = f"{_count(len(ups), 'gain')} and {_count(len(stand) - len(ups), 'loss', 'losses')} of {len(own_pairs)} contrasts"
         text = f"Target by target, {counts} stand after Holm's correction"
         if stand:
             top = max(stand, key=lambda row: abs(row.gain.estimate))
-            text += f"; the largest is {top.intermediate} on {top.target}, {signed(top.gain.estimate)} ({bounds(top.gain)})"
+            text += f"; the largest is {top.intermediate} → {top.target}, {signed(top.gain.estimate)} ({bounds(top.gain)})"
         out.append(text + ".")
     return out
 
