@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xstilts import machine, models
@@ -11,7 +11,7 @@ from xstilts.errors import DataError, StudyError, nearest
 from xstilts.models import Where
 from xstilts.rows import describe, part_rows
 from xstilts.stages import Predict, Pretrain, Pretrained, Recipe, Rows, Runtime, Share, Stage, Start, Train
-from xstilts.study import Encoder, Mix, Study
+from xstilts.study import Encoder, Mix, Splits, Study
 from xstilts.task import PARTS, Part, Parts, Task
 from xstilts.tasks import task as find_task
 
@@ -109,6 +109,7 @@ class _Planner:
     file_hash: FileHash
     device: str
     base: Path
+    rows: dict[tuple[str, str, str], Rows] = field(default_factory=dict)  # already made: each asks for hashes of files
 
     def plan(self) -> Plan:
         study = self.study
@@ -156,6 +157,12 @@ class _Planner:
                 raise StudyError(
                     f'languages: no target of this study has "{language}" (they have: {", ".join(sorted(known_languages))})'
                 )
+        for name, own in study.splits.items():
+            for language in own.languages:
+                if name in tasks and language not in tasks[name].languages:
+                    raise StudyError(
+                        f'splits.{name}.languages: the task has no "{language}" (it has: {", ".join(tasks[name].languages)})'
+                    )
         for name in study.encoders:
             if name not in study.models:
                 raise StudyError(f'encoders.{name}: "models" does not name it{nearest(name, study.models)}')
@@ -186,8 +193,12 @@ class _Planner:
         return Runtime(precision, self.study.threads, self.device)
 
     def _rows(self, task: Task, part: Part, language: str) -> Rows:
-        cap = self.study.cap_of(task.name, part)
-        return part_rows(task, part, language, parts_of(self.study, task), cap, self.data, self.file_hash)
+        known = self.rows.get((task.name, part, language))
+        if known is None:
+            cap = self.study.cap_of(task.name, part)
+            known = part_rows(task, part, language, parts_of(self.study, task), cap, self.data, self.file_hash)
+            self.rows[task.name, part, language] = known
+        return known
 
     def _train(self, start: Start, name: str, mix: Mix, seed: int, runtime: Runtime) -> Train:
         recipe = self.study.recipe_of(name)
@@ -195,7 +206,7 @@ class _Planner:
         weights = mix.weights or (1.0,) * len(tasks)
         shares = tuple(Share(self._rows(t, "train", t.train_language), w) for t, w in zip(tasks, weights, strict=True))
         select: tuple[Rows, ...] = ()
-        if recipe.selections and all(t.parts.dev for t in tasks):
+        if recipe.selections and all(parts_of(self.study, t).dev for t in tasks):
             select = tuple(self._rows(t, "dev", t.train_language) for t in tasks)
         return Train(start, shares, select, recipe, seed, runtime)
 
@@ -219,24 +230,31 @@ class _Planner:
     def _languages(self, task: Task) -> tuple[str, ...]:
         if self.study.part == "dev":
             return (task.train_language,)
-        wanted = self.study.languages
-        return tuple(language for language in task.languages if not wanted or language in wanted)
+        own = self.study.splits.get(task.name, Splits()).languages
+        wanted = own or self.study.languages
+        there = tuple(language for language in task.languages if not wanted or language in wanted)
+        if not there:
+            raise StudyError(f'languages: "{task.name}" has none of {", ".join(wanted)} (it has: {", ".join(task.languages)})')
+        return there
 
     def _data_lines(self) -> Iterator[str]:
+        """One line a part; a part that is read in several languages names them at its end."""
         study = self.study
-        for name in study.intermediates:
-            for t in mix_of(study, name).tasks if name != NONE else ():
-                task = find_task(t)
-                for part in ("train", "dev"):
-                    if getattr(task.parts, part):
-                        yield describe(self._rows(task, part, task.train_language))
-        for target in study.targets:
-            task = find_task(target)
-            for part in ("train", "dev") if task.trains else ():
-                if getattr(task.parts, part):
+        trained = [t for name in study.intermediates if name != NONE for t in mix_of(study, name).tasks]
+        fitted: tuple[Part, ...] = ("train", "dev")
+        for name in dict.fromkeys([*trained, *study.targets]):
+            task = find_task(name)
+            chosen = parts_of(study, task)
+            for part in fitted if task.trains else ():
+                if getattr(chosen, part) and (part == "train" or study.recipe_of(name).selections):
                     yield describe(self._rows(task, part, task.train_language))
-            for language in self._languages(task):
-                yield describe(self._rows(task, study.part, language))
+            if name in study.targets:
+                by_text: dict[str, list[str]] = {}
+                for language in self._languages(task):
+                    rows = self._rows(task, study.part, language)
+                    by_text.setdefault(describe(replace(rows, language="*")), []).append(language)
+                for text, languages in by_text.items():
+                    yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
 
 
 def _lineage(stage: Stage | Pretrained) -> Iterator[Stage]:

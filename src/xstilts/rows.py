@@ -44,6 +44,7 @@ def part_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | No
     in the test rows. A split that several parts share is cut in the training language, and in every language of a
     parallel task. Raises DataError for a part or language that the task does not have, a missing file, or a
     split that serves for scoring only.
+    Rows of the splits that the task names under `apart` are left out of both.
     """
     split = _split(task, part, parts)
     if language not in task.languages and language != task.train_language:
@@ -55,6 +56,10 @@ def part_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | No
     for other in _PARTS[_PARTS.index(part) + 1 :]:
         if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
             without.append(_whole(task, other, task.train_language, parts, data, file_hash))
+    for name, split in task.apart if part != "test" else ():
+        other_task = find_task(name)
+        if _there(other_task, split, "en", data):
+            without.append(_whole(other_task, "test", "en", Parts("", "", split), data, file_hash))
     return replace(rows, split=split, cap=cap, without=tuple(without))
 
 
@@ -213,7 +218,12 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
     low, high = rows.cut
     text += f", {whole}" if rows.cut == (0.0, 1.0) else f", groups {low:.2f}-{high:.2f} of {whole}"
-    if others := [f"{other.part} ({other.split} {other.language})" for other in rows.without if other.split != rows.split]:
+    others = [
+        f"{other.part} ({other.split} {other.language})" if other.task == rows.task else f"{other.task} {other.split} {other.language}"
+        for other in rows.without
+        if (other.task, other.split) != (rows.task, rows.split)
+    ]
+    if others:
         text += f", without what stands in {' or '.join(others)}"
     if rows.cap is not None:
         text += f", at most {rows.cap:,}"

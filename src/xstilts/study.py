@@ -43,12 +43,13 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Which splits serve as the parts of one task in place of its own choice; the report names them."""
+    """Which splits serve as the parts of one task in place of its own choice, and in which languages it is scored."""
 
     __pydantic_config__: ClassVar = STRICT
     train: str | None = None
     dev: str | None = None
     test: str | None = None
+    languages: tuple[str, ...] = ()  # () means every language of the task
 
 
 @dataclass(frozen=True, slots=True)

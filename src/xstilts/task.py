@@ -60,6 +60,7 @@ class Task:
     train_language: str = "en"
     parallel: bool = False  # the test rows are the same items in every language
     pool: tuple[str, ...] = ()  # names of the training material: tasks that share one are "same data"
+    apart: tuple[tuple[str, str], ...] = ()  # (task, split) whose English rows training and selection always leave out
     chance: float | None = None  # headline score on 0-100 of guessing; None where it has no meaning
     no_answer: bool = False  # span: a context may hold no answer
     citation: str = ""

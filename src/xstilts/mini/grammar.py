@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from xstilts.errors import DataError, nearest
 
@@ -72,8 +73,7 @@ class Clause:
         return replace(self, mood=mood)
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A word: form, UPOS tag, entity in BIO notation, what it answers ("s1": subject of clause 1), and its spacing."""
 
     form: str
@@ -139,7 +139,7 @@ class Rendered:
 
 
 def _inside(tokens: Iterable[Token], kind: str) -> list[Token]:
-    return [replace(token, entity=f"{'I' if number else 'B'}-{kind}") for number, token in enumerate(tokens)]
+    return [token._replace(entity=f"{'I' if number else 'B'}-{kind}") for number, token in enumerate(tokens)]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,7 @@ class Language:
     x: Mapping[str, str]
     sentences: Mapping[str, str]
     names: Mapping[str, str]
+    _made: dict[tuple[str, str, str, str], list[Token]] = field(default_factory=dict, repr=False, compare=False)
 
     def _class(self, clause: Clause, role: str) -> str:
         for name, lst, entry in clause.roles:
@@ -184,7 +185,7 @@ class Language:
             return self._entry("verb", clause.what, "", "")
         if role == "s" and not form:
             pattern = self.names["full" if clause.filler("f") else "given"]
-            return [replace(token, answer="s") for token in self._expand(pattern, clause, "PROPN")]
+            return [token._replace(answer="s") for token in self._expand(pattern, clause, "PROPN")]
         if role in self.function:
             forms = self.function[role]
             return self._expand(self._form(forms, next(iter(forms)), form, wanted, role), clause, forms.get("tag", "DET"))
@@ -196,15 +197,18 @@ class Language:
         raise DataError(f'mini, {self.code}: nothing fills "{reference}" in "{clause.key()}"')
 
     def _entry(self, lst: str, entry: str, form: str, wanted: str) -> list[Token]:
-        try:
-            forms = self.lists[lst][entry]
-        except KeyError:
-            raise DataError(f'mini, {self.code}: no "{entry}" in the list "{lst}"') from None
-        pattern = self._form(forms, self.first[lst], form, wanted, f"{lst} {entry}")
-        tokens = self._expand(pattern, Clause("", ()), TAGS[lst])
-        if lst in ENTITY:
-            return [replace(token, entity=f"B-{ENTITY[lst]}") if token.tag == "PROPN" else token for token in tokens]
-        return tokens
+        key = (lst, entry, form, wanted)
+        if key not in self._made:
+            try:
+                forms = self.lists[lst][entry]
+            except KeyError:
+                raise DataError(f'mini, {self.code}: no "{entry}" in the list "{lst}"') from None
+            pattern = self._form(forms, self.first[lst], form, wanted, f"{lst} {entry}")
+            tokens = self._expand(pattern, Clause("", ()), TAGS[lst])
+            if lst in ENTITY:
+                tokens = [token._replace(entity=f"B-{ENTITY[lst]}") if token.tag == "PROPN" else token for token in tokens]
+            self._made[key] = tokens
+        return self._made[key]
 
     def _complement(self, clause: Clause) -> list[Token]:
         frame = self.lists["verb"][clause.what].get("frame", "")
@@ -216,7 +220,7 @@ class Language:
         tokens = self._expand(self.x[modified], clause, "NOUN")
         if any(token.answer for token in tokens):
             return tokens
-        return [token if token.tag == "PUNCT" else replace(token, answer="x") for token in tokens]
+        return [token if token.tag == "PUNCT" else token._replace(answer="x") for token in tokens]
 
     def _expand(self, pattern: str, clause: Clause, tag: str) -> list[Token]:
         out: list[Token] = []
@@ -231,7 +235,7 @@ class Language:
             elif item == "<":
                 marked = len(out)
             elif item == ">":
-                out[marked:] = [replace(token, answer="x") for token in out[marked:]]
+                out[marked:] = [token._replace(answer="x") for token in out[marked:]]
             elif item != "-":
                 out.append(self._word(item, tag))
         return out
@@ -251,8 +255,20 @@ class Language:
                 pattern = self.clauses.get(table, {}).get(mood)
                 if pattern is not None:
                     tokens = self._expand(pattern, clause, "X")
-                    return [replace(token, answer=f"{token.answer}{number}") if token.answer else token for token in tokens]
+                    return [token._replace(answer=f"{token.answer}{number}") if token.answer else token for token in tokens]
         raise DataError(f'mini, {self.code}: no clause pattern "{clause.mood}" for "{clause.what}"')
+
+    def forms(self) -> tuple[Token, ...]:
+        """Every word form that the word lists and patterns of this language name, once each."""
+        patterns: list[tuple[str, str]] = []
+        for lst, entries in self.lists.items():
+            patterns += [(cell, TAGS[lst]) for forms in entries.values() for name, cell in forms.items() if name not in ("class", "frame")]
+        for forms in self.function.values():
+            patterns += [(cell, forms.get("tag", "DET")) for name, cell in forms.items() if name != "tag"]
+        for table in (*self.clauses.values(), self.x, self.sentences, self.names):
+            patterns += [(pattern, "X") for pattern in table.values()]
+        words = (self._word(item, tag) for pattern, tag in patterns for item in pattern.split() if item[0] not in "{[]<>" and item != "-")
+        return tuple(dict.fromkeys(words))
 
     def render(self, sentence: str, clauses: Sequence[Clause] = ()) -> Rendered:
         """The sentence pattern `sentence` with its clauses, first letters in upper case."""
@@ -269,7 +285,7 @@ class Language:
         for place, token in enumerate(tokens):
             if start and token.tag != "PUNCT":
                 first = token.form[0]
-                tokens[place] = replace(token, form=self.upper.get(first, first.upper()) + token.form[1:])
+                tokens[place] = token._replace(form=self.upper.get(first, first.upper()) + token.form[1:])
                 start = False
             elif token.form in ENDING:
                 start = True

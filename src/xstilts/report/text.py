@@ -70,7 +70,7 @@ def _lines(report: Report) -> Iterable[str]:
     yield from (f"# {facts.study}", "")
     if facts.question:
         yield from (facts.question, "")
-    yield from ("## Verdict", "", *(f"- {line}" for line in verdict(report)), "")
+    yield from ("## Verdict", "", *(f"- **{lead}**: {line}" if lead else f"- {line}" for lead, line in verdict(report)), "")
     for model, note in facts.model_notes.items():
         yield from (f"> **Note on {model}.** {note}", "")
     yield from (f"> {note}\n" for note in facts.notes)

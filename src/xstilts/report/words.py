@@ -69,11 +69,11 @@ def clear(gains: Sequence[Gain]) -> tuple[Gain, ...]:
     return tuple(row for row, p in zip(gains, adjusted.tolist(), strict=True) if p < 0.05 and row.gain.sure)
 
 
-def verdict(report: Report) -> tuple[str, ...]:
-    """Two or three sentences a model: what the intermediate tasks did on average, and where."""
+def verdict(report: Report) -> tuple[tuple[str, str], ...]:
+    """(what it is about, sentences): two or three sentences a model, on what the intermediate tasks did on average and where."""
     found = report.transfer
     if not found.levels:
-        return ("No target has been scored yet.",)
+        return (("", "No target has been scored yet."),)
     if not found.gains:
         if any(level.intermediate == BASELINE for level in found.levels):
             return (
@@ -83,9 +83,9 @@ def verdict(report: Report) -> tuple[str, ...]:
     sentences = []
     models = [model for model in report.models if any(row.model == model for row in found.gains)]
     for model in models:
-        text = " ".join(_of_model(found, model, report))
-        sentences.append(f"{model}: {text}" if len(models) > 1 else text)
-    return (*sentences, *_size_sentences(report))
+        paragraphs.append((model if len(models) > 1 else "", " ".join(_of_model(found, model, report))))
+    over_size = _size_sentences(report)
+    return (*paragraphs, ("Model size", over_size)) if over_size else tuple(paragraphs)
 
 
 def _count(number: int, one: str, many: str = "") -> str:
@@ -116,10 +116,13 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
     rest = [row for row in own if row not in standing]
     if rest:
         each = listed([f"{r.intermediate} ({bounds(r.gain)})" for r in rest])
-        least = max(detectable(r.gain) for r in rest)
-        what = "no mean effect is shown" if out else "No intermediate task shows a mean effect"
-        tail = f"effects below about {number(least)} points could not have been seen with these seeds and items."
-        out.append(f"For {each} {what}: {tail}" if out else f"{what}: {each}; {tail}")
+        least = number(max(detectable(r.gain) for r in rest))
+        seen = f"effects below about {least} points could not have been seen with these seeds and items."
+        corrected = " after Holm's correction" if any(r.gain.sign for r in rest) else ""
+        if out:
+            out.append(f"For {each} no mean effect stands{corrected}; {seen}")
+        else:
+            out.append(f"No intermediate task shows a mean effect that stands{corrected}: {each}; {seen}")
     if own_pairs:
         stand = [row for row in clear(pairs) if row.model == model]
         ups = [row for row in stand if row.gain.estimate > 0]
@@ -132,13 +135,13 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
     return out
 
 
-def _size_sentences(report: Report) -> list[str]:
+def _size_sentences(report: Report) -> str:
     rows = [row for row in report.transfer.trends if row.what == "gain" and not row.same_data]
     if not rows or any(not row.slope.sure for row in rows):
-        return []
+        return ""
     adjusted = holm(np.array([row.slope.p for row in rows]))
     stand = [row for row, p in zip(rows, adjusted.tolist(), strict=True) if p < 0.05]
     if not stand:
-        return [f"Over model size no trend of a gain stands after Holm's correction ({len(rows)} tested)."]
+        return f"No trend of a gain over model size stands after Holm's correction ({len(rows)} tested)."
     each = listed([f"{r.intermediate} on {r.target} {signed(r.slope.estimate)} ({bounds(r.slope)})" for r in stand])
-    return [f"Points of gain per doubling of the parameters that stand after Holm's correction: {each}."]
+    return f"Points of gain for each doubling of the parameters that stand after Holm's correction ({len(rows)} tested): {each}."

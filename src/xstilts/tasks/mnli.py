@@ -32,6 +32,7 @@ TASK = Task(
     labels=LABELS,
     parts=Parts("train", "dev", "dev_mismatched"),
     pool=("mnli",),
+    apart=(("xnli", "dev"), ("xnli", "test")),
     chance=100 / 3,
     citation="""@inproceedings{williams-etal-2018-broad,
   title = {A Broad-Coverage Challenge Corpus for Sentence Understanding through Inference},

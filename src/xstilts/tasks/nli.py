@@ -23,6 +23,7 @@ TASK = Task(
     labels=mnli.LABELS,
     parts=Parts("train", "dev", "test"),
     pool=("mnli", "snli"),
+    apart=(("xnli", "dev"), ("xnli", "test")),
     chance=100 / 3,
     citation=f"{mnli.TASK.citation}\n{snli.TASK.citation}",
     licence=f"MultiNLI: {mnli.TASK.licence}; SNLI: {snli.TASK.licence}",

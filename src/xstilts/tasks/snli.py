@@ -24,6 +24,7 @@ TASK = Task(
     metrics=("accuracy",),
     labels=LABELS,
     pool=("snli",),
+    apart=(("xnli", "dev"), ("xnli", "test")),
     chance=100 / 3,
     citation="""@inproceedings{bowman-etal-2015-large,
   title = {A large annotated corpus for learning natural language inference},
