@@ -56,10 +56,9 @@ def part_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | No
     for other in _PARTS[_PARTS.index(part) + 1 :]:
         if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
             without.append(_whole(task, other, task.train_language, parts, data, file_hash))
-    for name, split in task.apart if part != "test" else ():
-        other_task = find_task(name)
-        if _there(other_task, split, "en", data):
-            without.append(_whole(other_task, "test", "en", Parts("", "", split), data, file_hash))
+    for name, scored in task.apart if part != "test" else ():
+        if _there(find_task(name), scored, "en", data):
+            without.append(_whole(find_task(name), "test", "en", Parts("", "", scored), data, file_hash))
     return replace(rows, split=split, cap=cap, without=tuple(without))
 
 

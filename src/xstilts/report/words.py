@@ -76,11 +76,9 @@ def verdict(report: Report) -> tuple[tuple[str, str], ...]:
         return (("", "No target has been scored yet."),)
     if not found.gains:
         if any(level.intermediate == BASELINE for level in found.levels):
-            return (
-                "No gain can be computed: cells of the baseline or of every intermediate task are missing, or there is none.",
-            )
-        return (f'The study has no baseline: add "{BASELINE}" to its intermediates to measure a gain.',)
-    sentences = []
+            return (("", "No gain can be computed: the study has no intermediate task, or cells that a gain needs are missing."),)
+        return (("", f'No gain can be computed: the cells of the baseline "{BASELINE}" are missing, or the study has none.'),)
+    paragraphs: list[tuple[str, str]] = []
     models = [model for model in report.models if any(row.model == model for row in found.gains)]
     for model in models:
         paragraphs.append((model if len(models) > 1 else "", " ".join(_of_model(found, model, report))))
