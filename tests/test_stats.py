@@ -132,16 +132,16 @@ def simulate(seeds: int, items: int, luck: float, rng: np.random.Generator) -> t
     shape = (items, 3, seeds)
     hits = np.concatenate([rng.random(shape) < base_rate, rng.random(shape) < better], axis=1).astype(float)
     flat = hits.reshape(items, -1)  # columns: 3 languages of the baseline, 3 of the other, each by seed
-    sampled = stats.bootstrap(flat, np.ones_like(flat), 200, rng).reshape(200, 2, 3, seeds).mean(axis=2)
+    sampled = stats.bootstrap(flat, np.ones_like(flat), 150, rng).reshape(150, 2, 3, seeds).mean(axis=2)
     values = 100 * hits.reshape(items, 2, 3, seeds).mean(axis=(0, 2))
     score = stats.combine(values[0], sampled[:, 0], items)
     gain = stats.combine(values[1] - values[0], sampled[:, 1] - sampled[:, 0], items)
     return score.low <= 50.0 <= score.high, gain.low <= 4.0 <= gain.high
 
 
-@pytest.mark.parametrize(("seeds", "items", "luck"), [(3, 100, 0.02), (3, 300, 0.04), (5, 100, 0.02), (5, 200, 0.04)])
+@pytest.mark.parametrize(("seeds", "items", "luck"), [(3, 100, 0.02), (3, 200, 0.03), (5, 150, 0.02)])
 def test_intervals_cover(seeds: int, items: int, luck: float) -> None:
     rng = np.random.default_rng([seeds, items])
-    covered = np.mean([simulate(seeds, items, luck, rng) for _ in range(150)], axis=0)
+    covered = np.mean([simulate(seeds, items, luck, rng) for _ in range(200)], axis=0)
     assert np.all(covered >= 0.90), covered
     assert np.all(covered <= 0.985), covered

@@ -9,7 +9,6 @@ import numpy as np
 
 from xstilts import scores
 from xstilts.analysis import transfer
-from xstilts.errors import ScoreError
 from xstilts.report.facts import Cost, Facts, Report
 from xstilts.report.text import markdown, table
 from xstilts.scores import CellLike, Find, TaskOf
@@ -20,7 +19,7 @@ __all__ = ["Cost", "Facts", "Report", "build", "evaluate", "table", "write_repor
 
 
 def build(facts: Facts, cells: Iterable[CellLike], find: Find, out: Path, rng_seed: int = 0) -> Path:
-    """Scores the finished cells and writes the report into `out`; the path of its page. Raises ScoreError."""
+    """Scores the finished cells and writes the report into `out`; the path of its page. Raises ScoreError or OSError."""
     return write_report(evaluate(facts, cells, find, rng_seed), out)
 
 
@@ -46,17 +45,14 @@ def evaluate(
 def write_report(report: Report, out: Path) -> Path:
     """Writes scores.csv, transfer.csv, report.md and index.html into `out` (made when absent); index.html's path.
 
-    Raises ScoreError when the folder cannot be written.
+    Raises OSError when the folder cannot be written.
     """
     from xstilts.report.page import page
 
     texts = {"report.md": markdown(report), "index.html": page(report)}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        scores.write_csv(report.scores, out / "scores.csv")
-        transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv")
-        for name, text in texts.items():
-            (out / name).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise ScoreError(f"{out}: the report cannot be written ({error}); name another folder with --out") from error
+    out.mkdir(parents=True, exist_ok=True)
+    scores.write_csv(report.scores, out / "scores.csv")
+    transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv")
+    for name, text in texts.items():
+        (out / name).write_text(text, encoding="utf-8", newline="\n")
     return out / "index.html"

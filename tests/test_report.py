@@ -1,0 +1,300 @@
+"""From cells to gains, gaps and trends, and to the page: on studies with a known effect."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import open_browser
+from study_maker import TASKS, Cell, finder, make_study, task_of
+
+from xstilts import scores
+from xstilts.analysis.transfer import Gain, Transfer, transfer
+from xstilts.report import Cost, Facts, Report, evaluate, table, write_report
+from xstilts.report.charts import axis
+from xstilts.report.words import duration, number, signed, size, verdict
+
+Find = Callable[[str], Path | None]
+
+
+def analyse(cells: list[Cell], find: Find, parameters: Mapping[str, int] | None = None) -> Transfer:
+    return transfer(scores.load(cells, find, task_of), task_of, np.random.default_rng(0), parameters, resamples=300)
+
+
+def of(found: Transfer, intermediate: str, target: str, language: str = "", same: bool = False) -> Gain:
+    rows = [
+        row
+        for row in found.gains
+        if (row.intermediate, row.target, row.language) == (intermediate, target, language) and (target or row.same_data == same)
+    ]
+    assert len(rows) == 1
+    return rows[0]
+
+
+def report_of(cells: list[Cell], folder: Path, facts: Facts | None = None) -> Report:
+    return evaluate(facts or Facts("toy"), cells, finder(folder), task_of=task_of, resamples=300)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Cell], Path]:
+    """One intermediate that helps by 8 points, one that does nothing, one that hurts by 8; nli -> nli is the same data."""
+    folder = tmp_path_factory.mktemp("planted")
+    same = frozenset({("nli", "nli")})
+    gains = {"none": 0.0, "nli": 8.0, "idle": 0.0, "bad": -8.0}
+    return make_study(folder, gains, targets=("nli", "match"), seeds=(0, 1, 2, 3), items=80, same_data=same, noise=0.5), folder
+
+
+@pytest.fixture(scope="module")
+def found(planted: tuple[list[Cell], Path]) -> Transfer:
+    return analyse(planted[0], finder(planted[1]))
+
+
+def test_gains_are_differences_of_the_scores_paired_by_seed(planted: tuple[list[Cell], Path], found: Transfer) -> None:
+    cells, folder = planted
+    results = scores.load(cells, finder(folder), task_of)
+    value = {(r.intermediate, r.target, r.language, r.seed): r.value for r in scores.scores_of("s", results)}
+    for language in ("en", "ja"):
+        own = [value["nli", "nli", language, s] - value["none", "nli", language, s] for s in range(4)]
+        assert of(found, "nli", "nli", language).gain.estimate == pytest.approx(np.mean(own))
+    means = [np.mean([value[i, "match", c, s] for c in TASKS["match"].languages for s in range(4)]) for i in ("bad", "none")]
+    row = of(found, "bad", "match")
+    assert (row.score, row.baseline) == pytest.approx(means)
+    assert row.gain.estimate == pytest.approx(means[0] - means[1])
+    assert row.gain.kind == "seeds and items"
+
+
+def test_planted_effects_get_the_right_signs(found: Transfer) -> None:
+    assert [of(found, name, "match").gain.sign for name in ("nli", "idle", "bad")] == [1, 0, -1]
+
+
+def test_same_data_is_kept_out_of_the_mean_and_shown_apart(found: Transfer) -> None:
+    apart, mean = of(found, "nli", "", same=True), of(found, "nli", "")
+    assert (mean.targets, apart.targets) == (("match",), ("nli",))
+    assert mean.gain.estimate == pytest.approx(of(found, "nli", "match").gain.estimate)
+    both = of(found, "bad", "")
+    assert both.targets == ("match", "nli")
+    parts = [of(found, "bad", target).gain.estimate for target in ("match", "nli")]
+    assert both.gain.estimate == pytest.approx(np.mean(parts))
+
+
+def test_gap_is_english_minus_the_mean_of_the_others(found: Transfer) -> None:
+    level = {(r.intermediate, r.language): r.score.estimate for r in found.levels if r.target == "nli"}
+    gaps = {row.intermediate: row for row in found.gaps}
+    others = [code for code in TASKS["nli"].languages if code != "en"]
+    for name, row in gaps.items():
+        assert row.english == pytest.approx(level[name, "en"])
+        assert row.others == pytest.approx(np.mean([level[name, code] for code in others]))
+        assert row.gap.estimate == pytest.approx(row.english - row.others)
+    change = gaps["bad"].change
+    assert change is not None
+    assert change.estimate == pytest.approx(gaps["bad"].gap.estimate - gaps["none"].gap.estimate)
+    assert gaps["none"].change is None
+    assert {row.target for row in found.gaps} == {"nli"}  # match has no English test rows, and that is said
+    assert any("match" in line and "no en test rows" in line for line in found.left_out)
+
+
+def test_trend_is_the_slope_per_doubling(tmp_path: Path) -> None:
+    sizes = {"s": 1_000_000, "m": 4_000_000, "l": 16_000_000}
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, tuple(sizes), targets=("nli",), items=60)
+    found = analyse(cells, finder(tmp_path), parameters=sizes)
+    level = {(r.model, r.intermediate): r.score.estimate for r in found.levels if not r.language}
+    trends = {(row.what, row.intermediate): row for row in found.trends}
+    assert set(trends) == {("score", "none"), ("gap", "none"), ("score", "nli"), ("gap", "nli"), ("gain", "nli")}
+    slope = np.polyfit([0, 2, 4], [level[m, "none"] for m in sizes], 1)[0]
+    assert trends["score", "none"].slope.estimate == pytest.approx(slope)
+    difference = np.polyfit([0, 2, 4], [level[m, "nli"] - level[m, "none"] for m in sizes], 1)[0]
+    assert trends["gain", "nli"].slope.estimate == pytest.approx(difference)
+    assert trends["score", "none"].slope.sign == 1  # 6 points for each of two steps are planted
+    assert not analyse(cells, finder(tmp_path)).trends  # sizes unknown
+
+
+def test_a_missing_cell_is_named_and_never_averaged_over(planted: tuple[list[Cell], Path]) -> None:
+    cells, folder = planted
+    gone = next(c for c in cells if (c.intermediate, c.target, c.language, c.seed) == ("bad", "nli", "de", 2))
+
+    def find(key: str) -> Path | None:
+        return None if key == gone.predict.key else finder(folder)(key)
+
+    found = analyse(cells, find)
+    here = {(row.target, row.language) for row in found.gains if row.intermediate == "bad"}
+    assert ("nli", "de") not in here
+    assert ("nli", "") not in here
+    assert ("", "") not in here
+    assert {("nli", "en"), ("match", "")} <= here
+    assert any("bad on nli, de" in line for line in found.left_out)
+    report = evaluate(Facts("toy"), cells, find, task_of=task_of, resamples=50)
+    assert report.missing == (gone,)
+    assert "missing" in table(report)
+
+
+def test_what_was_not_trained_has_no_seed_noise(found: Transfer) -> None:
+    level = {(r.intermediate, r.target): r.score for r in found.levels if not r.language}
+    assert level["none", "match"].kind == "untrained"
+    assert level["nli", "match"].kind == "seeds and items"
+
+
+# the words
+
+
+def test_verdict_says_what_was_planted_and_no_more(planted: tuple[list[Cell], Path]) -> None:
+    text = " ".join(line for _, line in verdict(report_of(*planted)))
+    assert "raises the mean score" in text
+    assert "nli by" in text.split("lowers")[0]
+    assert "bad by" in text.split("lowers")[1]
+    assert "idle (" in text
+    assert "could not have been seen" in text
+
+
+def test_two_seeds_give_no_verdict(tmp_path: Path) -> None:
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 20.0}, targets=("nli",), seeds=(0, 1), items=50)
+    report = report_of(cells, tmp_path)
+    text = " ".join(line for _, line in verdict(report))
+    assert "no verdict" in text
+    assert "raises" not in text
+    assert "items only" in table(report)
+    assert {row.gain.kind for row in report.transfer.gains} == {"items only"}
+
+
+def test_a_study_without_baseline_or_scores_says_so(tmp_path: Path) -> None:
+    cells = make_study(tmp_path, {"nli": 0.0}, targets=("nli",), items=10)
+    assert "baseline" in verdict(report_of(cells, tmp_path))[0][1]
+    empty = report_of(cells, tmp_path / "nowhere")
+    assert "No target has been scored" in verdict(empty)[0][1]
+    page = write_report(empty, tmp_path / "out").read_text()
+    assert "No target has been scored" in page
+
+
+def test_numbers_in_words() -> None:
+    assert [signed(x) for x in (1.25, -0.04, -3.0)] == ["+1.2", "0.0", "\N{MINUS SIGN}3.0"]
+    assert number(-0.01) == "0.0"
+    assert [size(n) for n in (950, 1_300_000, 278_000_000, 3_500_000_000)] == ["950", "1.3M", "278M", "3.5B"]
+    assert [duration(s) for s in (0.42, 12, 200, 7500)] == ["0.4 s", "12 s", "3 min 20 s", "2 h 5 min"]
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (-3.2, 11.0), (99.0, 99.5), (-0.4, 0.3), (12.0, 87.0)])
+def test_an_axis_holds_its_values(values: tuple[float, float]) -> None:
+    found = axis(values)
+    assert found.low <= min(values) <= max(values) <= found.high
+    assert 2 <= len(found.ticks) <= 8
+    assert found.at(found.low) == 0.0
+    assert found.at(found.high) == 100.0
+
+
+# the files
+
+
+def full_report(planted: tuple[list[Cell], Path]) -> Report:
+    facts = Facts(
+        "toy",
+        question="Does it <b>help</b>?",
+        command="xstilts run toy",
+        model_notes={"small": "its teacher was tuned on NLI data"},
+        caps=("nli: train at most 8,000",),
+        data=("nli train: hash cut 0 to 0.9",),
+        versions={"numpy": "2"},
+        costs=(Cost("target", 3, 61.0),),
+    )
+    return report_of(*planted, facts)
+
+
+def test_the_same_cells_give_the_same_bytes(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
+    cells, folder = planted
+    write_report(full_report(planted), tmp_path / "a")
+    write_report(full_report((list(cells), folder)), tmp_path / "b")
+    for name in ("scores.csv", "transfer.csv", "report.md", "index.html"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_transfer_csv_holds_every_interval(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
+    report = full_report(planted)
+    write_report(report, tmp_path)
+    with (tmp_path / "transfer.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    gains = {(r["intermediate"], r["target"], r["language"], r["same_data"]): r for r in rows if r["what"] == "gain"}
+    assert len(gains) == len(report.transfer.gains)
+    row = gains["bad", "mean", "mean", "no"]
+    gain = of(report.transfer, "bad", "").gain
+    assert (float(row["estimate"]), float(row["low"]), float(row["high"])) == (gain.estimate, gain.low, gain.high)
+    assert sum(r["what"] == "score" for r in rows) == len(report.transfer.levels)
+    assert {r["what"] for r in rows} == {"gain", "gap", "gap change", "score"}
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects tags and addresses; fails on tags that do not match."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.addresses: list[str] = []
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "link", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_self_contained_and_escaped(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
+    page = write_report(full_report(planted), tmp_path)
+    text = page.read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    assert "script" not in reader.tags
+    assert all(address.startswith("data:") for address in reader.addresses)
+    assert "url(" not in text
+    assert "Does it &lt;b&gt;help&lt;/b&gt;?" in text
+    for said in ("its teacher was tuned on NLI data", "nli: train at most 8,000", "xstilts run toy", "hash cut", "1 min 1 s"):
+        assert said in text
+        assert said in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+LOOK = """(() => {
+  const wide = [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll *, svg, details:not([open]) *')
+    && e.getBoundingClientRect().right > innerWidth + 1).map(e => e.tagName + '.' + e.className);
+  const marks = [...document.querySelectorAll('.strip .bar, .pair .dot')].filter(e => e.getBoundingClientRect().width > 0).length;
+  const ink = getComputedStyle(document.body);
+  return {page: document.documentElement.scrollWidth - innerWidth, wide: wide.slice(0, 5), marks,
+    paper: ink.backgroundColor, ink: ink.color, charts: document.querySelectorAll('figure svg .mark').length};
+})()"""
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    """Light, dark, phone and print: nothing overflows, marks are drawn, the console stays empty."""
+    sizes = {"s": 1_000_000, "m": 4_000_000}
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
+    facts = Facts("toy", parameters=sizes, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
+    report = report_of(cells, tmp_path, facts)
+    page = write_report(report, tmp_path / "out")
+    papers = {}
+    with open_browser(tmp_path / "home") as browser:
+        for width, scheme, medium in (
+            (1200, "light", ""),
+            (1600, "dark", ""),
+            (390, "light", ""),
+            (390, "dark", ""),
+            (320, "light", ""),
+            (800, "light", "print"),
+        ):
+            browser.show(page, width, scheme, medium)
+            seen = browser.value(LOOK)
+            assert isinstance(seen, dict)
+            assert seen["page"] <= 0, (width, seen)
+            assert seen["wide"] == [] or medium == "print", (width, seen)
+            assert seen["marks"] > 50
+            assert seen["charts"] == 2 * 3 * 2  # targets, steps, models
+            papers[scheme] = (seen["paper"], seen["ink"])
+        assert papers["light"] != papers["dark"]
+        assert browser.complaints == []
