@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xstilts.errors import StudyError, TrainingError, XstiltsError, nearest
+from xstilts.errors import StoreError, StudyError, TrainingError, XstiltsError, nearest
 
 if TYPE_CHECKING:
     from xstilts.examples import Example
@@ -112,6 +112,7 @@ def run_command(ctx: typer.Context, study: StudyName, out: Out = None, json_: Js
     store, plan = _planned(place, study)
     todo = needed(plan.stages, store)
     store.remember(todo.values())
+    _check_writable(_folder(plan, out))  # now, not after hours
     names = _names(plan)
     jobs = place.jobs or default_jobs(plan.study.threads, place.device)
     began = time.monotonic()
@@ -294,13 +295,25 @@ def _names(made: Plan) -> dict[str, str]:
 # ---- the report ----
 
 
+def _folder(made: Plan, out: Path | None) -> Path:
+    return (out or Path("reports") / made.study.name).absolute()
+
+
+def _check_writable(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise StoreError(f"{there}: not a folder, so that no report can be written to {folder}; choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise StoreError(f"{there}: cannot be written, so that no report can go to {folder}; choose another --out")
+
+
 def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
     from xstilts.canon import canonical, key_of
     from xstilts.provenance import code_hash
     from xstilts.store import disk_error, write_json
 
-    folder = (out or Path("reports") / made.study.name).absolute()
+    folder = _folder(made, out)
     stamp = folder / "report.json"
     there = sorted(cell.predict.key for cell in made.cells if store.find(cell.predict.key) is not None)
     key = key_of([canonical(made.study), list(made.data_lines), there, code_hash()])

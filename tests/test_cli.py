@@ -1,0 +1,306 @@
+"""The commands on toy files and an engine that knows the answers; what scripts rely on, and what bad input gets."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xstilts import cli
+from xstilts.executors import local
+
+STUDY = """
+name = "toy"
+models = ["tiny"]
+intermediates = ["none", "udpos"]
+targets = ["xnli", "tatoeba"]
+seeds = [1, 2]
+languages = ["en", "de"]
+keep = "all"
+[encoders.tiny]
+path = "tiny"
+[caps.all]
+train = 20
+"""
+# 2 intermediate trainings, 2 x 2 of the target with 2 languages each, and tatoeba (German) from 1 + 2 models
+STAGES = 2 + 4 + 8 + 3
+
+
+def lay_out(where):
+    """Toy data, a toy model and the study."""
+    labels = ("entailment", "neutral", "contradiction")
+    for split, count in (("train", 30), ("dev", 12), ("test", 12)):
+        for language in ("en",) if split == "train" else ("en", "de"):
+            rows = [f"{split} {language} premise {n}\t{language} hypothesis {n}\t{labels[n % 3]}" for n in range(count)]
+            write(where / "data" / "xnli" / f"{split}-{language}.tsv", "\n".join(rows) + "\n")
+        words = [f"{split}\tNOUN\nspeaks{n}\tVERB\n" for n in range(count)]
+        write(where / "data" / "udpos" / f"{split}-en.tsv", "\n".join(words))
+    for code in ("eng", "deu"):
+        write(where / "data" / "tatoeba" / "v1" / f"tatoeba.deu-eng.{code}", "".join(f"{code} sentence {n}\n" for n in range(5)))
+    model = {"hidden_size": 8, "num_hidden_layers": 1, "vocab_size": 10, "model_type": "bert"}
+    write(where / "tiny" / "config.json", json.dumps(model))
+    write(where / "tiny" / "tokenizer.json", "{}")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [10, 8], "data_offsets": [0, 320]}}).encode()
+    (where / "tiny" / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(320))
+    write(where / "toy.toml", STUDY)
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def settle(patch, where):
+    """Make `where` the current folder, and `fake_answers` the engine."""
+    real = local.start
+
+    def start(number, threads, offline, inbox, function):
+        return real(number, threads, offline, inbox, "fake_answers:work")
+
+    patch.chdir(where)
+    patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    patch.setenv("XSTILTS_DATA", "data")
+    patch.delenv("XSTILTS_STORE", raising=False)
+    patch.setattr(local, "start", start)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A current folder with toy data, a toy model and the study."""
+    lay_out(tmp_path)
+    settle(monkeypatch, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory):
+    where = tmp_path_factory.mktemp("finished") / "place"
+    lay_out(where)
+    with pytest.MonkeyPatch.context() as patch:
+        settle(patch, where)
+        patch.setattr(sys, "argv", ["xstilts", "run", "toy.toml"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert not ended.value.code
+    return where
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path, monkeypatch):
+    """As `place`, with the study run (keep = all), no report yet."""
+    shutil.copytree(finished_once, tmp_path / "place")
+    shutil.rmtree(tmp_path / "place" / "reports")
+    settle(monkeypatch, tmp_path / "place")
+    return tmp_path / "place"
+
+
+@pytest.fixture
+def xstilts(monkeypatch, capsys):
+    """Runs a command line and gives exit code, standard output, standard error."""
+
+    def xstilts(*words):
+        monkeypatch.setattr(sys, "argv", ["xstilts", *words])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return xstilts
+
+
+def test_a_study_from_start_to_end(place, xstilts):
+    code, out, err = xstilts("plan", "toy.toml", "--quick")
+    assert code == 0, err
+    assert f"{STAGES} stages to run, 0 reused" in out
+    assert re.search(r"intermediate +0 hit +2 missing", out) and re.search(r"predict +0 hit +11 missing", out)
+    assert "train: xnli train" in out and "test: tatoeba test" in out
+
+    code, out, err = xstilts("run", "toy.toml", "--jobs", "2")
+    assert code == 0, err
+    last = out.splitlines()[-1]
+    assert last == f"done: {STAGES} stages run, 0 reused; report: {place}/reports/toy/index.html"
+    assert sorted(os.listdir("reports/toy")) == ["index.html", "report.json", "report.md", "scores.csv", "transfer.csv"]
+    scores = Path("reports/toy/scores.csv").read_bytes()
+    assert (
+        scores.startswith(b"study,model,intermediate,target,language,split,seed,metric,value,n,stage_key\n")
+        and b"\r" not in scores
+    )
+
+    before = {path.name: path.stat().st_mtime_ns for path in Path("reports/toy").iterdir()}
+    code, out, err = xstilts("run", "toy.toml")
+    assert code == 0 and out.splitlines()[-1] == last.replace(f"{STAGES} stages run, 0", f"0 stages run, {STAGES}")
+    assert {path.name: path.stat().st_mtime_ns for path in Path("reports/toy").iterdir()} == before, "nothing is rebuilt"
+
+    Path("reports/toy/scores.csv").write_text("edited")
+    xstilts("run", "toy.toml")
+    assert Path("reports/toy/scores.csv").read_bytes() == scores, "a file that was changed is made again"
+
+
+def test_a_study_that_grows_runs_only_what_is_new(finished, xstilts):
+    Path("more.toml").write_text(STUDY.replace("seeds = [1, 2]", "seeds = [1, 2, 3]"))
+    code, out, _ = xstilts("plan", "more.toml", "--quick", "--json")
+    plan = json.loads(out)
+    assert code == 0
+    assert (plan["missing"], plan["hit"]) == (8, STAGES)
+    missing = [stage["kind"] for stage in plan["stages"] if stage["state"] == "missing"]
+    assert {kind: missing.count(kind) for kind in missing} == {"intermediate": 1, "target": 2, "predict": 5}
+    assert xstilts("run", "more.toml")[1].splitlines()[-1].startswith(f"done: 8 stages run, {STAGES} reused; report: ")
+
+
+def test_keep(finished, xstilts):
+    for keep, left in (("all", 6), ("best", 3), ("none", 0)):
+        Path("toy.toml").write_text(STUDY.replace('"all"', f'"{keep}"'))
+        assert xstilts("run", "toy.toml", "--json")[0] == 0
+        assert len(list(Path("xstilts-store").glob("entries/*/*/encoder/model.safetensors"))) == left
+    assert json.loads(xstilts("run", "toy.toml", "--json")[1])["reused"] == STAGES
+
+
+def test_json_answers(finished, xstilts):
+    code, out, err = xstilts("run", "toy.toml", "--json")
+    answer = json.loads(out)
+    assert code == 0 and (answer["run"], answer["reused"], answer["ran"]) == (0, STAGES, [])
+    assert err.splitlines()[-1] == f"done: 0 stages run, {STAGES} reused; report: {answer['report']}"
+    assert Path(answer["scores"]).read_text().startswith("study,model,")
+    assert json.loads(xstilts("status", "toy.toml", "--json")[1])["done"] == STAGES
+    assert json.loads(xstilts("--store", "new", "status", "toy.toml", "--json")[1])["missing"] == STAGES
+    assert json.loads(xstilts("report", "toy.toml", "--json", "--out", "r")[1])["scores"].endswith("r/scores.csv")
+    assert {task["name"] for task in json.loads(xstilts("tasks", "--json")[1])} >= {"xnli", "tatoeba"}
+    assert json.loads(xstilts("tasks", "xnli", "--json")[1])["samples"]["train en"][0]["label"] == "entailment"
+    assert json.loads(xstilts("check", "xnli", "--json")[1])["parts"]["train"] == 30
+    gone = json.loads(xstilts("gc", "toy.toml", "--json", "--dry-run", "--store=xstilts-store")[1])
+    assert gone == {"entries": [], "drafts": [], "bytes": 0, "removed": False}
+
+
+def test_why_and_gc(finished, xstilts):
+    Path("more.toml").write_text(STUDY.replace("seeds = [1, 2]", "seeds = [1, 2, 3]"))
+    plan = json.loads(xstilts("plan", "more.toml", "--quick", "--json")[1])
+    key = next(stage["key"] for stage in plan["stages"] if stage["state"] == "missing" and stage["kind"] == "intermediate")
+    code, out, _ = xstilts("why", key)
+    assert code == 0 and "planned, not in the store" in out and re.search(r"\n  seed: 3 here, [12] there\n", out)
+    assert json.loads(xstilts("why", key[:16], "--json")[1])["key"] == key
+    Path("less.toml").write_text(STUDY.replace("seeds = [1, 2]", "seeds = [1]"))
+    code, out, _ = xstilts("gc", "less.toml")
+    assert code == 0 and out.startswith("removed 8 entries")
+    assert "0 stages to run" in xstilts("plan", "less.toml", "--quick")[1]
+
+
+def test_report_before_all_is_there(finished, xstilts):
+    Path("more.toml").write_text(STUDY.replace("seeds = [1, 2]", "seeds = [1, 2, 3]"))
+    code, out, err = xstilts("report", "more.toml")
+    assert code == 0, err
+    assert out.splitlines()[-1] == f"report: {finished}/reports/toy/index.html"
+
+
+def test_a_failed_training(place, xstilts, monkeypatch):
+    monkeypatch.setenv("FAKE_FAILS", "1")
+    code, _, err = xstilts("run", "toy.toml")
+    assert code == 2 and "the loss is nan at step 3" in err
+    assert len(err.strip().splitlines()) == 1 and err.startswith("error: ")
+    monkeypatch.delenv("FAKE_FAILS")
+    assert xstilts("run", "toy.toml")[1].splitlines()[-1].startswith(f"done: {STAGES - 1} stages run, 1 reused; ")
+
+
+BAD = [
+    ("train = 20", "trian = 20", 'did you mean "train"'),
+    ("seeds = [1, 2]", 'seeds = ["1"]', "seeds.0"),
+    ("seeds = [1, 2]", "seeds = []", "seeds: the list is empty"),
+    ('"xnli", "tatoeba"', '"xnlo", "tatoeba"', 'did you mean "xnli"'),
+    ('models = ["tiny"]', 'models = ["tinny"]', 'did you mean "tinny"'),
+    ('"en", "de"', '"en", "xx"', '"xx"'),
+    ("[caps.all]", '[splits.xnli]\ntrain = "trian"\n[caps.all]', 'did you mean "train"'),
+    ('path = "tiny"', 'path = "nowhere"', "nowhere: no such model folder"),
+]
+
+
+@pytest.mark.parametrize("old, new, message", BAD, ids=[new for _, new, _ in BAD])
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_bad_studies(place, xstilts, command, old, new, message):
+    Path("bad.toml").write_text(STUDY.replace(old, new))
+    assert_refused(xstilts(command, "bad.toml"), message)
+    assert not Path("reports").exists()
+
+
+def test_bad_data(place, xstilts):
+    small = STUDY.replace('"none", "udpos"', '"none"').replace(', "tatoeba"', "").replace("seeds = [1, 2]", "seeds = [1]")
+    Path("toy.toml").write_text(small)
+    path = place / "data" / "xnli" / "test-de.tsv"
+    good = path.read_text()
+    for text, message in (
+        (good.replace("neutral", "natural", 1), "test-de.tsv:2"),
+        (good.replace("\tneutral", "", 1), "test-de.tsv:2"),
+        (good[:-15], "test-de.tsv:12"),
+    ):
+        path.write_text(text)
+        assert_refused(xstilts("run", "toy.toml"), message)
+        assert not Path("reports").exists()
+    path.unlink()
+    assert_refused(xstilts("run", "toy.toml"), "test-de.tsv")
+
+
+def test_bad_places(place, xstilts):
+    assert_refused(xstilts("plan", "nothing"), "neither a study file nor a ready-made study")
+    assert_refused(xstilts("plan", "no/such.toml"), "no such study file")
+    assert_refused(xstilts("plan", "toy.toml", "--device", "cdua"), 'did you mean "cuda"')
+    assert_refused(xstilts("tasks", "xnly"), 'did you mean "xnli"')
+    assert_refused(xstilts("why", "abc"), "no stage with key")
+    write(place / "new" / "store.json", '{"format": 99}')
+    assert_refused(xstilts("--store", "new", "run", "toy.toml"), "newer xstilts")
+    assert_refused(xstilts("--store", "data", "run", "toy.toml"), "not empty")
+    Path("file").write_text("")
+    assert_refused(xstilts("run", "toy.toml", "--out", "file/report"), "file")
+
+
+def assert_refused(answer, message):
+    code, out, err = answer
+    assert code == 2
+    assert message in err
+    assert err.startswith("error: ") or "failed" in out
+    assert len(err.strip().splitlines()) == 1, err
+    assert "Traceback" not in err
+
+
+def test_globals_may_stand_anywhere():
+    assert cli.globals_first(["run", "x", "--store", "s", "--offline", "--json"]) == [
+        "--store",
+        "s",
+        "--offline",
+        "run",
+        "x",
+        "--json",
+    ]
+    assert cli.globals_first(["--jobs=2", "run", "x"]) == ["--jobs=2", "run", "x"]
+    assert cli.globals_first(["why", "--", "--store", "s"]) == ["why", "--", "--store", "s"]
+    assert cli.globals_first(["run", "x", "--data"]) == ["run", "x", "--data"]
+
+
+def test_every_command_is_known():
+    assert {command.name or command.callback.__name__ for command in cli.app.registered_commands} == set(cli.COMMANDS)
+
+
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["tasks"]])
+def test_light_commands_load_no_heavy_library(words):
+    code = (
+        "import sys; sys.argv = ['xstilts', *sys.argv[1:]]\nfrom xstilts import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'scipy', 'tokenizers'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_a_second_run_loads_no_torch(finished, xstilts):
+    assert xstilts("run", "toy.toml")[0] == 0
+    code = (
+        "import sys; sys.argv = ['xstilts', 'run', 'toy.toml']\nfrom xstilts import cli\n"
+        "try:\n    cli.main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "heavy = {'torch', 'transformers', 'pyarrow', 'scipy', 'rich'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("done: 0 stages run")
