@@ -28,6 +28,8 @@ from xstilts.stages import Pretrain, Runtime
 STRICT = {"extra": "forbid", "strict": True}  # read by pydantic: unknown keys and wrong types are errors
 CONFIGS = Path(__file__).parent / "studies" / "pretrain"
 
+MINI_LINES, MINI_SEED = 4000, 1  # lines a language of the embedded benchmark where a config sets no cap
+
 # NTREX names its files by ISO 639-3 codes
 NTREX = {
     "af": "afr", "ar": "arb", "az": "aze-Latn", "bg": "bul", "bn": "ben", "de": "deu", "el": "ell", "en": "eng", "es": "spa", "et": "est",
@@ -454,7 +456,7 @@ def _text_lines(text: Texts, language: str, data: Path) -> list[str]:
     if text.path == "mini":
         from xstilts.mini import sentences
 
-        return list(sentences(language))
+        return list(sentences(language, text.cap or MINI_LINES, MINI_SEED))
     lines = _text_path(text, language, data).read_text(encoding="utf-8").split("\n")
     return [line for line in (" ".join(line.split()) for line in lines) if line]
 
@@ -464,7 +466,8 @@ def _sides(bitext: Bitexts, data: Path) -> list[tuple[str, list[str]]]:
     if bitext.source == "mini":
         from xstilts.mini import parallel
 
-        return [(language, list(lines)) for language, lines in parallel(bitext.languages).items()]
+        rows = list(parallel(bitext.languages, (bitext.cap or MINI_LINES) + bitext.held_out, MINI_SEED))
+        return [(language, [row[language] for row in rows]) for language in bitext.languages]
     for language in bitext.languages:
         if bitext.source == "ntrex":
             lines = _ntrex_path(language, data).read_text(encoding="utf-8").rstrip("\n").split("\n")

@@ -304,7 +304,7 @@ def _teacher_vectors(one: Objective, lines: Sequence[str], runtime: Runtime) -> 
             ids, mask = _padded([rows[i] for i in chunk], int(old.pad_token_id or 0), runtime.device)
             with hf.autocast(runtime.device, runtime.precision):
                 states = teacher(input_ids=ids, attention_mask=mask).last_hidden_state
-            out[chunk] = hf.pooled(states.float(), mask, "mean").cpu().numpy()
+            out[chunk] = _mean(states.float(), mask).cpu().numpy()
     return out
 
 
@@ -338,7 +338,7 @@ def _distill_step(
         ids, mask = _padded([full[i] for i in chunk], int(tokenizer.pad_token_id or 0), runtime.device)
         with hf.autocast(runtime.device, runtime.precision):
             states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        vectors.append(hf.pooled(states.float(), mask, "mean"))
+        vectors.append(_mean(states.float(), mask))
         order.extend(chunk)
         count += int(mask.sum())
     student_BH = torch.cat(vectors)
@@ -471,6 +471,12 @@ def _retrieval(read: Corpus, encoder: PreTrainedModel, tokenizer: PreTrainedToke
     return found
 
 
+def _mean(states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
+    """[B, H] mean over the attended tokens."""
+    weights = mask_BT.unsqueeze(-1).to(states_BTH.dtype)
+    return (states_BTH * weights).sum(1) / weights.sum(1)
+
+
 def _vectors(lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime) -> NDArray[np.float32]:
     """[N, H] unit vectors, mean-pooled."""
     rows = [np.asarray(row, np.int64) for row in tokenizer(list(lines), truncation=True, max_length=128)["input_ids"]]
@@ -480,7 +486,7 @@ def _vectors(lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrain
             ids, mask = _padded([rows[i] for i in chunk], int(tokenizer.pad_token_id or 0), runtime.device)
             with hf.autocast(runtime.device, runtime.precision):
                 states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            out[chunk] = hf.pooled(states.float(), mask, "mean").cpu().numpy()
+            out[chunk] = _mean(states.float(), mask).cpu().numpy()
     return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9), np.float32)
 
 
