@@ -53,12 +53,17 @@ def load_encoder(folder: Path) -> PreTrainedModel:
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a transformers encoder: {error}") from None
-    if config.model_type in _FIRST_POSITION:
-        model.set_attn_implementation(packed.NAME)
+    pack(model)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{folder}: the weights lack {len(missing)} tensors of the encoder, {missing[0]} among them")
     return model
+
+
+def pack(model: PreTrainedModel) -> None:
+    """Let the model take rows without padding, where its family can."""
+    if model.config.model_type in _FIRST_POSITION:
+        model.set_attn_implementation(packed.NAME)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase, XLMRobertaConfig
 
 from xstilts.engine import hf
-from xstilts.engine.batch import rng
+from xstilts.engine.batch import Batch, rng
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
 from xstilts.engine.heads import VocabularyHead, fresh
 from xstilts.engine.mask import hide
@@ -37,7 +37,7 @@ from xstilts.pretraining import KNOWN, Bitext, Config, Corpus, Objective, config
 from xstilts.pretraining import stage as stage_of
 from xstilts.stages import Pretrain, Progress, Runtime
 
-MICRO = 2048  # padded tokens a micro-batch
+MICRO = 4096  # tokens a micro-batch
 SAVE_EVERY = 60.0
 REPORT_EVERY = 1.0
 LONGEST = 300  # characters of an English line that stands alone in distillation: longer ones are cut into sentences
@@ -100,8 +100,7 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
     torch.manual_seed(config.seed)
     resumed = (state_folder / "state.safetensors").is_file()
     encoder = _body(config, read, tokenizer, tokens, fresh_rows=not resumed)
-    if device == "cpu" and stage.runtime.precision == "bf16":
-        encoder.set_attn_implementation("eager")  # the fused CPU kernel's bf16 backward takes longer than all the rest together
+    hf.pack(encoder)
     head = fresh(VocabularyHead(hf.hidden_size(encoder), len(tokenizer)), torch.Generator().manual_seed(config.seed))
     masked = any(one.kind != "distill" for one in config.objective)
     whole = nn.ModuleDict({"encoder": encoder, **({"mask": head} if masked else {})})
@@ -301,10 +300,7 @@ def _teacher_vectors(one: Objective, lines: Sequence[str], runtime: Runtime) -> 
     out = np.empty((len(rows), hf.hidden_size(teacher)), np.float32)
     with torch.inference_mode():
         for chunk in _chunks([len(row) for row in rows], 4 * MICRO):
-            ids, mask = _padded([rows[i] for i in chunk], int(old.pad_token_id or 0), runtime.device)
-            with hf.autocast(runtime.device, runtime.precision):
-                states = teacher(input_ids=ids, attention_mask=mask).last_hidden_state
-            out[chunk] = _mean(states.float(), mask).cpu().numpy()
+            out[chunk] = _pooled(teacher, [rows[i] for i in chunk], runtime).cpu().numpy()
     return out
 
 
@@ -335,12 +331,9 @@ def _distill_step(
     full = [_with_specials(row, tokenizer, one.max_length) for row in rows]
     vectors, order, count = [], [], 0
     for chunk in _chunks([len(row) for row in full], MICRO):
-        ids, mask = _padded([full[i] for i in chunk], int(tokenizer.pad_token_id or 0), runtime.device)
-        with hf.autocast(runtime.device, runtime.precision):
-            states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-        vectors.append(_mean(states.float(), mask))
+        vectors.append(_pooled(encoder, [full[i] for i in chunk], runtime))
         order.extend(chunk)
-        count += int(mask.sum())
+        count += sum(len(full[i]) for i in chunk)
     student_BH = torch.cat(vectors)
     unique, place = np.unique(np.asarray(target)[order], return_inverse=True)
     teacher_UH = lesson.vectors_NH[torch.from_numpy(unique).to(runtime.device)]
@@ -403,15 +396,15 @@ def _mask_step(
     number = sum(int((target != -100).sum()) for target in targets)
     total, count = 0.0, 0
     for chunk in _chunks([len(row) for row in hidden], 2 * MICRO):
-        ids_BT, mask_BT = _padded([hidden[i] for i in chunk], int(tokenizer.pad_token_id or 0), runtime.device)
-        wanted_BT, _ = _padded([targets[i] for i in chunk], -100, runtime.device)
+        batch = _batch([hidden[i] for i in chunk], runtime.device)
+        wanted_N = torch.from_numpy(np.concatenate([targets[i] for i in chunk])).to(runtime.device)
         with hf.autocast(runtime.device, runtime.precision):
-            states = encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
-            logits_NV = head(states[wanted_BT != -100], encoder.get_input_embeddings().weight)
-        loss = nn.functional.cross_entropy(logits_NV.float(), wanted_BT[wanted_BT != -100], reduction="sum") / number
+            states_NH = hf.hidden_states(encoder, batch)
+            logits_MV = head(states_NH[wanted_N != -100], encoder.get_input_embeddings().weight)
+        loss = nn.functional.cross_entropy(logits_MV.float(), wanted_N[wanted_N != -100], reduction="sum") / number
         loss.backward()
         total += float(loss.detach())
-        count += int(mask_BT.sum())
+        count += batch.size
     return total, len(rows), count
 
 
@@ -426,7 +419,7 @@ def _with_specials(row: Ints, tokenizer: PreTrainedTokenizerBase, longest: int) 
 
 
 def _chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Row numbers, longest rows first, in chunks whose padded size stays within `budget` tokens (one row at least)."""
+    """Row numbers, longest rows first, in chunks of at most `budget` tokens when padded (one row at least)."""
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     found: list[list[int]] = []
     for i in order:
@@ -437,15 +430,19 @@ def _chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return found
 
 
-def _padded(rows: Sequence[Ints], fill: int, device: str) -> tuple[Tensor, Tensor]:
-    """[B, T] ids filled up with `fill`, and the mask of what is real."""
-    longest = max(len(row) for row in rows)
-    ids = np.full((len(rows), longest), fill, np.int64)
-    mask = np.zeros((len(rows), longest), np.int64)
-    for b, row in enumerate(rows):
-        ids[b, : len(row)] = row
-        mask[b, : len(row)] = 1
-    return torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+def _batch(rows: Sequence[Ints], device: str) -> Batch:
+    """Rows of ids as a batch."""
+    numbers = np.arange(len(rows))
+    ids_N = torch.from_numpy(np.concatenate(rows).astype(np.int64)).to(device)
+    return Batch(ids_N, np.asarray([len(row) for row in rows], np.int64), {}, {}, numbers, numbers)
+
+
+def _pooled(encoder: PreTrainedModel, rows: Sequence[Ints], runtime: Runtime) -> Tensor:
+    """[B, H] mean-pooled vectors in fp32."""
+    batch = _batch(rows, runtime.device)
+    with hf.autocast(runtime.device, runtime.precision):
+        states_NH = hf.hidden_states(encoder, batch)
+    return hf.pooled(states_NH, batch, "mean")
 
 
 def _check_held_out(state: State, read: Corpus, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime) -> None:
@@ -471,22 +468,13 @@ def _retrieval(read: Corpus, encoder: PreTrainedModel, tokenizer: PreTrainedToke
     return found
 
 
-def _mean(states_BTH: Tensor, mask_BT: Tensor) -> Tensor:
-    """[B, H] mean over the attended tokens."""
-    weights = mask_BT.unsqueeze(-1).to(states_BTH.dtype)
-    return (states_BTH * weights).sum(1) / weights.sum(1)
-
-
 def _vectors(lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime) -> NDArray[np.float32]:
     """[N, H] unit vectors, mean-pooled."""
     rows = [np.asarray(row, np.int64) for row in tokenizer(list(lines), truncation=True, max_length=128)["input_ids"]]
     out = np.empty((len(rows), hf.hidden_size(encoder)), np.float32)
     with torch.inference_mode():
         for chunk in _chunks([len(row) for row in rows], 2 * MICRO):
-            ids, mask = _padded([rows[i] for i in chunk], int(tokenizer.pad_token_id or 0), runtime.device)
-            with hf.autocast(runtime.device, runtime.precision):
-                states = encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            out[chunk] = _mean(states.float(), mask).cpu().numpy()
+            out[chunk] = _pooled(encoder, [rows[i] for i in chunk], runtime).cpu().numpy()
     return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-9), np.float32)
 
 
