@@ -48,6 +48,8 @@ def work(stage, place):
         raise TrainingError("bad: the loss is nan at step 1")
     if name == "crash":
         raise ZeroDivisionError("a defect")
+    if name == "full in other words":  # as NumPy says it
+        raise ValueError("200000 requested and 38384 written")
     if name == "full":
         raise OSError(errno.ENOSPC, "No space left on device", str(out / "x"))
     state = place.draft / "state.json"

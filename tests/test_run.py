@@ -129,9 +129,10 @@ def test_a_defect_is_one_line_and_a_traceback_in_a_file(go, store):
     assert "Traceback" in log.read_text()
 
 
-def test_full_disk_ends_the_run(go, store):
+@pytest.mark.parametrize("name", ["full", "full in other words"])
+def test_full_disk_ends_the_run(go, store, name):
     with pytest.raises(StoreError, match="No space left on device.*0 stages"):
-        go(train("full"), train("toy"))
+        go(train(name), train("toy"))
     assert list(store.keys()) == []
     assert go(train("toy")).run == 1
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -18,8 +21,13 @@ from xstilts.errors import StoreError
 from xstilts.executors import local
 from xstilts.models import Hub, Where
 from xstilts.stages import Predict, Pretrain, Pretrained, Progress, Stage, Train
-from xstilts.store import Store
+from xstilts.store import Store, disk_error
 
+# How libraries that do not raise OSError (tokenizers, NumPy) say that the disk refused.
+_REFUSED = {
+    errno.ENOSPC: re.compile(rf"\(os error {errno.ENOSPC}\)|No space left on device|\d+ requested and \d+ written"),
+    errno.EROFS: re.compile(rf"\(os error {errno.EROFS}\)|Read-only file system"),
+}
 RECHECK = 0.3  # seconds between two looks at a stage that another run works on
 
 
@@ -313,7 +321,11 @@ class _Course:
                 return
             self._fail(stage, f"its worker was ended by {name} twice; is there enough memory (and disk)? try --jobs 1")
         elif not self.interrupts:
-            self._fail(stage, self._defect(stage, worker, code))
+            refusal = next((number for line in worker.tail for number in _REFUSED if _REFUSED[number].search(line)), None)
+            if refusal is not None:
+                self.fatal = str(disk_error(OSError(refusal, os.strerror(refusal)), self.store.path))
+                self._stop_all()
+            self._fail(stage, self.fatal or self._defect(stage, worker, code))
 
     def _defect(self, stage: Stage, worker: local.Worker, code: int) -> str:
         """One line for a crash of ours; the traceback goes to a file."""

@@ -486,21 +486,12 @@ def write_json(path: Path, value: object) -> None:
 
 def _place(draft: Path, entry: Path) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    _sync_folder(draft / "out")
     if entry.exists():  # damaged, or without its weights: the new one takes its place
         shutil.rmtree(draft / "replaced", ignore_errors=True)
         entry.rename(draft / "replaced")
     (draft / "out").rename(entry)
-    _sync_folder(entry.parent)
+    # The files are flushed, the rename is not: should the power fail now, the stage is simply done again.
     shutil.rmtree(draft, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _same_file(handle: int, path: Path) -> bool:
