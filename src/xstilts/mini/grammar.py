@@ -32,7 +32,17 @@ FOLDER = Path(__file__).parent / "data"
 LANGUAGES = ("en", "de", "es", "ru", "tr", "fi", "id", "sw", "hi", "ar", "zh", "ja")
 
 # the list that a role is filled from, and the tag of its words where the list names none
-ROLES = {"s": "person", "f": "family", "r": "role", "o": "object", "p": "place", "c": "city", "a": "adjective", "n": "number", "v": "verb"}
+ROLES = {
+    "s": "person",
+    "f": "family",
+    "r": "role",
+    "o": "object",
+    "p": "place",
+    "c": "city",
+    "a": "adjective",
+    "n": "number",
+    "v": "verb",
+}
 TAGS = {
     "person": "PROPN", "family": "PROPN", "city": "PROPN", "role": "NOUN", "object": "NOUN", "place": "NOUN", "time": "NOUN",
     "adjective": "ADJ", "number": "NUM", "verb": "VERB", "function": "DET", "organisation": "NOUN",
@@ -262,12 +272,19 @@ class Language:
         """Every word form that the word lists and patterns of this language name, once each."""
         patterns: list[tuple[str, str]] = []
         for lst, entries in self.lists.items():
-            patterns += [(cell, TAGS[lst]) for forms in entries.values() for name, cell in forms.items() if name not in ("class", "frame")]
+            patterns += [
+                (cell, TAGS[lst]) for forms in entries.values() for name, cell in forms.items() if name not in ("class", "frame")
+            ]
         for forms in self.function.values():
             patterns += [(cell, forms.get("tag", "DET")) for name, cell in forms.items() if name != "tag"]
         for table in (*self.clauses.values(), self.x, self.sentences, self.names):
             patterns += [(pattern, "X") for pattern in table.values()]
-        words = (self._word(item, tag) for pattern, tag in patterns for item in pattern.split() if item[0] not in "{[]<>" and item != "-")
+        words = (
+            self._word(item, tag)
+            for pattern, tag in patterns
+            for item in pattern.split()
+            if item[0] not in "{[]<>" and item != "-"
+        )
         return tuple(dict.fromkeys(words))
 
     def render(self, sentence: str, clauses: Sequence[Clause] = ()) -> Rendered:

@@ -109,7 +109,14 @@ def _qa(rng: Random, part: str) -> list[Item]:
 def held_out() -> frozenset[str]:
     """The entries that no training sentence of POS and NER uses: a share of every list, by hash."""
     have = inventory()
-    lists = [have.people["f"], have.people["m"], *have.lists.values(), sorted({o for group in have.objects.values() for o in group}), tuple(have.verbs), tuple(have.adjectives)]
+    lists = [
+        have.people["f"],
+        have.people["m"],
+        *have.lists.values(),
+        sorted({o for group in have.objects.values() for o in group}),
+        tuple(have.verbs),
+        tuple(have.adjectives),
+    ]
     out: set[str] = set()
     for entries in lists:
         ranked = sorted(entries, key=lambda entry: unit_hash(entry, salt="mini held out"))
@@ -182,7 +189,8 @@ def _render(code: str, sentence: Sentence) -> Rendered:
     return language(code).render(*sentence)
 
 
-def _example(task: str, code: str, name: str, item: Item) -> Iterator[Example]:
+def examples_of(task: str, code: str, name: str, item: Item) -> Iterator[Example]:
+    """An item in a language: one example, for retrieval the query and its translation."""
     texts = [_render(code, sentence) for sentence in item.texts]
     match task:
         case "nli" | "paraphrase":
@@ -214,7 +222,9 @@ class Generated:
 
     def _check(self, split: str, code: str) -> None:
         if split not in self.splits:
-            raise DataError(f'mini-{self.task} has no split "{split}" (there are: {", ".join(self.splits)}){nearest(split, self.splits)}')
+            raise DataError(
+                f'mini-{self.task} has no split "{split}" (there are: {", ".join(self.splits)}){nearest(split, self.splits)}'
+            )
         if split != "test" and code != "en":
             raise DataError(f'mini-{self.task} has "{split}" in English only, not in "{code}"; use language "en"')
         language(code)
@@ -228,4 +238,4 @@ class Generated:
         """The rows; the same ids, groups and labels in every language. Raises DataError for an unknown split or language."""
         self._check(split, language)
         for number, item in enumerate(items(self.task, split)):
-            yield from _example(self.task, language, f"{split}-{number}", item)
+            yield from examples_of(self.task, language, f"{split}-{number}", item)

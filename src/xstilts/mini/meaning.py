@@ -95,7 +95,17 @@ def part_of_clause(clause: Clause) -> str:
 
 def clause(what: str, **roles: str) -> Clause:
     """A clause; roles by name, `city` and `time` adjuncts as t="city:berlin"."""
-    lists = {"s": "person", "f": "family", "r": "role", "o": "object", "p": "place", "c": "city", "a": "adjective", "n": "number", "g": "organisation"}
+    lists = {
+        "s": "person",
+        "f": "family",
+        "r": "role",
+        "o": "object",
+        "p": "place",
+        "c": "city",
+        "a": "adjective",
+        "n": "number",
+        "g": "organisation",
+    }
     out = []
     for role, entry in roles.items():
         lst, colon, own = entry.partition(":")
@@ -211,4 +221,3 @@ def single(rng: Random, shape: str, pick: Pick = any_of, family: float = 0.0, ad
     elif "s" in roles and rng.random() < 0.25:
         mood = rng.choice(HEDGES)
     return clause(what, **roles).to(mood)
-
