@@ -15,17 +15,19 @@ import json
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from xstilts import machine
 from xstilts.canon import canonical, unit_hash
 from xstilts.errors import DataError, ModelError, StudyError, nearest
 from xstilts.stages import Pretrain, Runtime
 
 STRICT = {"extra": "forbid", "strict": True}  # read by pydantic: unknown keys and wrong types are errors
+FileHash = Callable[[Path], str]
 CONFIGS = Path(__file__).parent / "studies" / "pretrain"
 
 MINI_LINES, MINI_SEED = 4000, 1  # lines a language of the embedded benchmark where a config sets no cap
@@ -280,9 +282,25 @@ def config_of(stage: Pretrain) -> Config:
     return parse_config(json.dumps(strip(json.loads(stage.config))), "stored pretraining config")
 
 
-def stage(config: Config, data: Path, runtime: Runtime) -> Pretrain:
+def _file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def stage(config: Config, data: Path, runtime: Runtime, file_hash: FileHash = _file_hash) -> Pretrain:
     """The stage that makes this encoder: hashes every file that decides the result. Raises DataError, ModelError."""
-    return Pretrain(config=canonical(config), data=hashes(config, data), runtime=runtime, pool=config.pool, layer=config.layer)
+    return Pretrain(
+        config=canonical(config), data=hashes(config, data, file_hash), runtime=runtime, pool=config.pool, layer=config.layer
+    )
+
+
+def pretrain_stage(name_or_path: str, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None) -> Pretrain:
+    """The stage of a ready-made config or of a TOML file (relative to `base`), on two threads, in bf16 where that is faster.
+
+    Raises StudyError, DataError, ModelError.
+    """
+    config = read_config((base or Path()) / name_or_path if name_or_path.endswith(".toml") else name_or_path)
+    wide = bool(config.model.init) or config.model.hidden >= 192
+    return stage(config, data, Runtime("bf16" if wide and machine.fast_bf16(device) else "fp32", 2, device), file_hash)
 
 
 def model_folder(name: str) -> Path:
@@ -299,18 +317,19 @@ def model_folder(name: str) -> Path:
     raise ModelError(f'model "{name}": no such folder, or no config.json in it')
 
 
-def hashes(config: Config, data: Path) -> tuple[str, ...]:
+def hashes(config: Config, data: Path, file_hash: FileHash = _file_hash) -> tuple[str, ...]:
     """SHA-256 of every file that decides the result: texts, parallel files, evaluation sets (as one), models taken over."""
-    found = [_sha256([path]) for path in _files(config, data)]
+    found = [_sha256([path], file_hash) for path in _files(config, data)]
     if any(text.path == "mini" for text in config.text) or any(b.source == "mini" for b in config.parallel):
         raw = json.dumps([[name, *lines] for name, lines in _mini_lines(config)], ensure_ascii=False)
         found.append(hashlib.sha256(raw.encode()).hexdigest())
     if _real(config):
-        found.append(_sha256(_evaluation_files(data)))
+        found.append(_sha256(_evaluation_files(data), file_hash))
     for name in dict.fromkeys([config.model.init, *(one.teacher for one in config.objective)]):
         if name:
             folder = model_folder(name)
-            found.append(_sha256([p for p in (folder / n for n in ("config.json", "tokenizer.json", "model.safetensors")) if p.is_file()]))
+            parts = (folder / part for part in ("config.json", "tokenizer.json", "model.safetensors"))
+            found.append(_sha256([path for path in parts if path.is_file()], file_hash))
     return tuple(found)
 
 
@@ -413,10 +432,10 @@ def _real(config: Config) -> bool:
     return any(text.path != "mini" for text in config.text) or any(bitext.source != "mini" for bitext in config.parallel)
 
 
-def _sha256(paths: Iterable[Path]) -> str:
+def _sha256(paths: Iterable[Path], file_hash: FileHash) -> str:
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        digest.update(bytes.fromhex(file_hash(path)))
     return digest.hexdigest()
 
 
