@@ -685,4 +685,5 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
+        print("interrupted: what was finished is in the store", file=sys.stderr)
         raise SystemExit(130) from None

@@ -54,6 +54,7 @@ def main(function: str = "xstilts.executors.carry:carry_out") -> None:
 
     while (job := jobs.get()) is not None:
         do(job, work, say, stop.is_set)
+    os._exit(0)  # everything is written; taking torch down in good order costs a second
 
 
 def _listen(source: IO[str], jobs: queue.SimpleQueue[Mapping[str, Any] | None], stop: threading.Event) -> None:
