@@ -152,6 +152,22 @@ def test_a_study_that_grows_runs_only_what_is_new(finished, xstilts):
     assert xstilts("run", "more.toml")[1].splitlines()[-1].startswith(f"done: 8 stages run, {STAGES} reused; report: ")
 
 
+def test_estimate_stands_on_finished_stages(finished, xstilts):
+    Path("more.toml").write_text(STUDY.replace("seeds = [1, 2]", "seeds = [1, 2, 3]"))
+    plan = json.loads(xstilts("plan", "more.toml", "--json", "--jobs", "1")[1])
+    assert plan["basis"] == f"measured on {STAGES} finished stages"
+    # 3 trainings and 5 answers at 2,000 tokens a second, and the time to start
+    assert 6 < plan["seconds"] < 60
+    assert plan["megabytes"] == 300
+    assert plan["disk_peak"] > plan["disk_after"] > 0
+    before = Path("xstilts-store/cache/rows.json").read_bytes()
+    out = xstilts("plan", "more.toml")[1]
+    assert re.search(r"^estimate: \d.* with \d at a time on cpu, about 0\.\d GB of memory \(measured on", out, re.MULTILINE)
+    assert re.search(r"^disk: at most .* while it runs, .* after \(keep = all\)$", out, re.MULTILINE)
+    assert Path("xstilts-store/cache/rows.json").read_bytes() == before
+    assert json.loads(xstilts("plan", "toy.toml", "--json")[1])["seconds"] == 0
+
+
 def test_keep(finished, xstilts):
     for keep, left in (("all", 6), ("best", 3), ("none", 0)):
         Path("toy.toml").write_text(STUDY.replace('"all"', f'"{keep}"'))

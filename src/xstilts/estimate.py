@@ -63,11 +63,12 @@ class _Rate:
     megabytes: float
 
 
-def sizes(plan: Plan) -> dict[str, Size]:
+def sizes(plan: Plan, store: Store) -> dict[str, Size]:
     """The size of every start of a plan, by its key; without those that are neither here nor described."""
     found = {}
     for start in plan.models.values():
-        where = plan.where.get(start.key)
+        made = store.find_weights(start.key) if isinstance(start, Pretrain) else None
+        where = plan.where.get(start.key) if made is None else made / "encoder"
         if isinstance(where, Path):
             about = model_size(where)
             found[start.key] = Size(about["hidden"], about["layers"], about["parameters"])
@@ -87,7 +88,7 @@ def _described(start: Pretrain) -> tuple[Mapping[str, Any], int]:
 
 def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jobs: int) -> Estimate:
     """The estimate for the stages in `todo`. Counts rows once (kept in the cache), measures once when nothing has run here."""
-    known = sizes(plan)
+    known = sizes(plan, store)
     bytes_peak, bytes_after = disk(plan, todo, known, store, jobs)
     if not todo:
         return Estimate(0.0, 0.0, bytes_peak, bytes_after, "nothing is missing")

@@ -176,8 +176,8 @@ class _Planner:
         if encoder.pretrain:
             from xstilts.pretraining import pretrain_stage
 
-            stage = pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base)
-            return replace(stage, pool=encoder.pool, layer=encoder.layer), None
+            # pool and layer are the config's: others would be another key, and the encoder would be made again
+            return pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base), None
         if encoder.hub:
             hub = models.Hub(encoder.hub, encoder.revision)
             return Pretrained(f"{hub.repository}@{hub.revision}", encoder.pool, encoder.layer), hub

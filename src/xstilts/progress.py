@@ -146,7 +146,7 @@ def _lines(tally: Tally, names: Mapping[str, str], out: TextIO) -> Callable[[Eve
                 last = now
                 left = tally.remaining()
                 took = "by another run" if seconds is None else span(seconds)
-                say(f"{head} {label(stage, names)} ({took}){'' if left is None else f'; about {span(left)} left'}")
+                say(f"{head} {label(stage, names)} ({took}){f'; about {span(left)} left' if left else ''}")
             case Stepped(stage, _, progress) if now - stepped.setdefault(stage.key, now) >= STEP_EVERY:
                 stepped[stage.key] = now
                 say(f"{head} {label(stage, names)}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}")
@@ -192,7 +192,7 @@ def _table(tally: Tally, names: Mapping[str, str]) -> RenderableType:
 
     grid = Table.grid(padding=(0, 1))
     left = tally.remaining()
-    rest = "" if left is None else f"about {span(left)} left"
+    rest = f"about {span(left)} left" if left else ""
     spent = span(time.monotonic() - tally.began)
     bar = ProgressBar(total=max(1, len(tally.todo)), completed=tally.done, width=24)
     grid.add_row(Text(f"{tally.done} of {len(tally.todo)} stages"), bar, Text(spent), Text(rest))

@@ -77,7 +77,7 @@ Event = Began | Stepped | Ended | Failed | Note
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run did: stages run and reused, the failed ones with their messages, those that stand on them, and whether Ctrl-C ended it."""
+    """What a run did: stages run and reused, failures with their messages, what stands on them, whether Ctrl-C ended it."""
 
     run: int
     reused: int
@@ -135,7 +135,7 @@ def run(
     todo = needed(stages, store)
     if not todo:
         return Outcome(0, len(stages), {}, (), False)
-    threads = max(stage.runtime.threads for stage in todo.values())
+    threads = min(stage.runtime.threads for stage in todo.values())
     device = next(iter(todo.values())).runtime.device
     for key in todo:
         if (trouble := store.broken(key)) is not None:
@@ -237,7 +237,7 @@ class _Course:
         return waiting or (not self.running and bool(self.todo))
 
     def _ready(self, worker: local.Worker | None) -> list[Stage]:
-        """The stages whose parents are there: first answers of the model in memory, then trainings, the longest way to go first."""
+        """The stages whose parents are there: answers of the model in memory, then trainings, the longest chain first."""
         ready = []
         for stage in self.todo.values():
             start = parent(stage)

@@ -21,6 +21,7 @@ import os
 import shutil
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -356,6 +357,7 @@ class Store:
             base.execute("CREATE TABLE IF NOT EXISTS planned (key TEXT PRIMARY KEY, stage TEXT)")
         except (OSError, sqlite3.Error):
             return None
+        weakref.finalize(self, base.close)
         return base
 
     def file_hash(self, path: Path) -> str:

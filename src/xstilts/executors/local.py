@@ -50,6 +50,7 @@ class Worker:
     def ended(self) -> int:
         """Wait for its end and for its last words; gives the exit code (below 0: killed by that signal)."""
         code = self.process.wait()
+        self.close()
         for listener in self.listeners:
             if listener is not threading.current_thread():
                 listener.join(timeout=5)
@@ -98,11 +99,14 @@ def environment(threads: int, offline: bool) -> dict[str, str]:
 
 
 def _forward(lines: IO[str], number: int, inbox: Inbox) -> None:
-    for line in lines:
-        inbox.put((number, json.loads(line)))
+    with lines:
+        for line in lines:
+            if line.endswith("\n"):  # a worker that was killed may leave half a line
+                inbox.put((number, json.loads(line)))
     inbox.put((number, None))
 
 
 def _remember(lines: IO[str], tail: deque[str]) -> None:
-    for line in lines:
-        tail.append(line.rstrip("\n"))
+    with lines:
+        for line in lines:
+            tail.append(line.rstrip("\n"))
