@@ -52,6 +52,7 @@ def work(stage, place):
         raise ValueError("200000 requested and 38384 written")
     if name == "full":
         raise OSError(errno.ENOSPC, "No space left on device", str(out / "x"))
+    (place.data / "began").touch()
     state = place.draft / "state.json"
     step, value = json.loads(state.read_text()) if state.exists() else (0, before)
     while step < stage.recipe.steps:

@@ -209,10 +209,16 @@ def test_interrupt_saves_and_goes_on(go, tmp_path, monkeypatch):
 def test_second_interrupt_kills(go, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE_STEP", "20")
 
+    def press():
+        while not (tmp_path / "began").exists():
+            time.sleep(0.01)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
     def twice(event):
         if isinstance(event, Began):
-            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
-            threading.Timer(0.7, os.kill, (os.getpid(), signal.SIGINT)).start()
+            threading.Thread(target=press).start()
 
     began = time.monotonic()
     outcome = go(train("toy"), on_event=twice)
