@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_engine import predict, train
 
+from fake_engine import predict, train
 from xstilts.run import run
 from xstilts.store import Store
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fake_engine import predict, train
 
+from fake_engine import predict, train
 from xstilts import run as run_module
 from xstilts.errors import StoreError
 from xstilts.executors import local

@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from fake_engine import predict, train
 
+from fake_engine import predict, train
 from xstilts import store as store_module
 from xstilts.errors import Stopped, StoreError
 from xstilts.store import Store
