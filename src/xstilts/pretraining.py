@@ -209,7 +209,8 @@ def read_config(name_or_path: str | Path) -> Config:
     if path.suffix != ".toml":
         path = CONFIGS / f"{name_or_path}.toml"
         if not path.is_file():
-            raise StudyError(f'no ready-made pretraining "{name_or_path}" (there are: {", ".join(configs())}){nearest(str(name_or_path), configs())}')
+            there = f"(there are: {', '.join(configs())})"
+            raise StudyError(f'no ready-made pretraining "{name_or_path}" {there}{nearest(str(name_or_path), configs())}')
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -229,7 +230,8 @@ def parse_config(text: str, where: str) -> Config:
         first = error.errors(include_url=False)[0]
         place = [str(part) for part in first["loc"]]
         owner = _PARTS.get(place[0], Config) if len(place) > 1 else Config
-        hint = nearest(place[-1], [f.name for f in fields(owner)]) if "unexpected" in first["type"] or "extra" in first["type"] else ""
+        unknown = "unexpected" in first["type"] or "extra" in first["type"]
+        hint = nearest(place[-1], [f.name for f in fields(owner)]) if unknown else ""
         given = "" if first["type"] == "missing" or hint else f" (given: {json.dumps(first['input'], ensure_ascii=False, default=str)[:80]})"
         raise StudyError(f"{where}: {'.'.join(place)}: {first['msg'].lower()}{hint}{given}") from error
     _check(config, where)
@@ -258,11 +260,13 @@ def _check(config: Config, where: str) -> None:
         held = [name for name in TEST_INPUTS if name in parts]
         need(
             config.transductive or not held,
-            f"text.{i}.path: {text.path} holds inputs of test sets; leave it out, or say transductive = true, which every report will print",
+            f"text.{i}.path: {text.path} holds inputs of test sets; "
+            "leave it out, or say transductive = true, which every report will print",
         )
         need(
             config.transductive or text.path == "mini" or parts[0] in RAW,
-            f"text.{i}.path: {text.path} is not raw text but a task's data; use a folder under {' or '.join(RAW)}, or say transductive = true",
+            f"text.{i}.path: {text.path} is not raw text but a task's data; "
+            f"use a folder under {' or '.join(RAW)}, or say transductive = true",
         )
         need(not Path(text.path).is_absolute() and ".." not in parts, f"text.{i}.path: {text.path} must lie under the data folder")
     for i, bitext in enumerate(config.parallel):
@@ -449,7 +453,8 @@ def _text_path(text: Texts, language: str, data: Path) -> Path:
 def _quran_paths(language: str, data: Path) -> list[Path]:
     found = sorted((data / "text" / "quran_verbatim").glob(f"{language}-*.md"))
     if not found:
-        raise DataError(f'no Quran translation into "{language}" under {data / "text" / "quran_verbatim"}; take the language out of [[parallel]]')
+        folder = data / "text" / "quran_verbatim"
+        raise DataError(f'no Quran translation into "{language}" under {folder}; take the language out of [[parallel]]')
     return found
 
 

@@ -17,7 +17,8 @@ from scipy import sparse
 from transformers import PreTrainedTokenizerBase
 
 Floats = NDArray[np.float32]
-Pairs = tuple[Sequence[Sequence[int]], Sequence[Sequence[int]]]
+Row = Sequence[int] | NDArray[np.int64]
+Pairs = tuple[Sequence[Row], Sequence[Row]]
 
 # special tokens keep their meaning under another name
 _SAME = {"<s>": "cls_token", "</s>": "sep_token", "<pad>": "pad_token", "<unk>": "unk_token", "<mask>": "mask_token"}
@@ -59,12 +60,12 @@ def translation_table(pairs: Pairs, size_f: int, size_e: int, rounds: int = 5) -
     f_N, e_N, word_N = np.concatenate(fs), np.concatenate(es), np.concatenate(of)
     keys, link_N = np.unique(f_N * size_e + e_N, return_inverse=True)
     f_K, e_K = keys // size_e, keys % size_e
-    share = np.ones(len(keys))
-    counts = share
+    share: NDArray[np.float64] = np.ones(len(keys))
+    counts: NDArray[np.float64] = share
     for _ in range(rounds):
         chance_N = share[link_N]
         chance_N = chance_N / np.bincount(word_N, chance_N)[word_N]
-        counts = np.bincount(link_N, chance_N, minlength=len(keys))
+        counts = np.asarray(np.bincount(link_N, chance_N, minlength=len(keys)), np.float64)
         share = counts / np.bincount(f_K, counts)[f_K]
     real = f_K < size_f
     return sparse.csr_matrix((counts[real], (f_K[real], e_K[real])), shape=(size_f, size_e))

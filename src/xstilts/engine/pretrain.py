@@ -105,9 +105,8 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
     masked = any(one.kind != "distill" for one in config.objective)
     whole = nn.ModuleDict({"encoder": encoder, **({"mask": head} if masked else {})})
     whole.to(device).train()
-    lessons = {
-        i: _lesson(one, read, tokens, tokenizer, state_folder, stage.runtime) for i, one in enumerate(config.objective) if one.kind == "distill"
-    }
+    distilled = [i for i, one in enumerate(config.objective) if one.kind == "distill"]
+    lessons = {i: _lesson(config.objective[i], read, tokens, tokenizer, state_folder, stage.runtime) for i in distilled}
     optimizer = _optimizer(whole, encoder, config)
     state = _resume(state_folder, whole, optimizer)
     weights = np.array([one.weight for one in config.objective])
@@ -115,7 +114,6 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
     recent: list[float] = []
-    checks = {config.steps // 4, config.steps // 2, config.steps}
     if state.step == 0:
         _check_held_out(state, read, encoder, tokenizer, stage.runtime)
     while state.step < config.steps:
@@ -140,7 +138,7 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
         state.step += 1
         state.examples += examples
         state.tokens += count
-        if state.step in checks:
+        if state.step == config.steps:
             _check_held_out(state, read, encoder, tokenizer, stage.runtime)
         now = time.perf_counter()
         state.seconds = now - started
@@ -168,7 +166,9 @@ def _tokenizer(config: Config, read: Corpus, folder: Path) -> PreTrainedTokenize
             held = set(bitext.held_out)
             for language, lines in bitext.sides:
                 texts.setdefault(language, []).extend(line for i, line in enumerate(lines) if line and i not in held)
-        limit = int(AutoConfig.from_pretrained(model_folder(config.model.init)).max_position_embeddings) if config.model.init else config.model.max_positions
+        limit = config.model.max_positions
+        if config.model.init:
+            limit = int(AutoConfig.from_pretrained(model_folder(config.model.init)).max_position_embeddings)
         made = train_tokenizer(texts, config.tokenizer, limit)
         pending = folder / "tokenizer.part"
         pending.mkdir(exist_ok=True)
@@ -316,7 +316,8 @@ def _distill_step(
     seen: set[int] = set()
     for b in which:
         sides = lesson.pairs[b][1]
-        side, numbers = sides[int(draw.choice(len(sides), p=_smooth([len(s.present) for s, _ in sides], [s.language for s, _ in sides], config)))]
+        chances = _smooth([len(side.present) for side, _ in sides], [side.language for side, _ in sides], config)
+        side, numbers = sides[int(draw.choice(len(sides), p=chances))]
         i = int(draw.choice(side.present))
         if int(numbers[i]) in seen:
             continue  # a line twice would be its own wrong answer
@@ -325,7 +326,8 @@ def _distill_step(
         target.append(int(numbers[i]))
     many = round(one.english * one.batch)
     alone = round(one.alone * many) if len(lesson.alone) else 0
-    own = [*target[:: max(1, len(target) // max(1, many - alone))][: many - alone], *map(int, draw.choice(lesson.alone, alone) if alone else ())]
+    every = max(1, len(target) // max(1, many - alone))
+    own = [*target[::every][: many - alone], *map(int, draw.choice(lesson.alone, alone) if alone else ())]
     rows += [lesson.english[number] for number in own]
     target += own
     full = [_with_specials(row, tokenizer, one.max_length) for row in rows]
@@ -381,18 +383,9 @@ def _mask_step(
     draw: np.random.Generator, runtime: Runtime,
 ) -> tuple[float, int, int]:  # fmt: skip
     """Gradient of one batch of masked rows: mean cross-entropy over the hidden tokens; (loss, rows, tokens)."""
-    bos, eos = int(tokenizer.cls_token_id or 0), int(tokenizer.sep_token_id or 0)
-    hidden, targets = [], []
-    for segments in rows:
-        room = (one.max_length - 2 * len(segments)) // max(1, len(segments))
-        ids = np.concatenate([[bos], *[x for k, s in enumerate(segments) for x in (([eos, eos] if k else []), s[:room])], [eos]]).astype(np.int64)
-        free = np.flatnonzero((ids != bos) & (ids != eos))
-        chosen = draw.choice(free, max(1, round(one.mask_rate * len(free))), replace=False)
-        target = np.full_like(ids, -100)
-        target[chosen] = ids[chosen]
-        ids[chosen] = hide(ids[chosen], int(tokenizer.mask_token_id or 0), len(tokenizer), draw)
-        hidden.append(ids)
-        targets.append(target)
+    bos, eos, mask = int(tokenizer.cls_token_id or 0), int(tokenizer.sep_token_id or 0), int(tokenizer.mask_token_id or 0)
+    made = [masked_row(segments, one.mask_rate, one.max_length, bos, eos, mask, len(tokenizer), draw) for segments in rows]
+    hidden, targets = [ids for ids, _ in made], [target for _, target in made]
     number = sum(int((target != -100).sum()) for target in targets)
     total, count = 0.0, 0
     for chunk in _chunks([len(row) for row in hidden], 2 * MICRO):
@@ -408,10 +401,29 @@ def _mask_step(
     return total, len(rows), count
 
 
+def masked_row(
+    segments: Sequence[Ints], rate: float, longest: int, bos: int, eos: int, mask: int, vocabulary: int, draw: np.random.Generator
+) -> tuple[Ints, Ints]:
+    """(ids, target) of `<s> a </s></s> b </s>`: `rate` of the tokens hidden (one at least); `target` holds them, -100 elsewhere."""
+    room = (longest - 2 * len(segments)) // len(segments)
+    parts: list[Ints] = [np.array([bos])]
+    for k, segment in enumerate(segments):
+        parts += [np.array([eos, eos])] if k else []
+        parts.append(segment[:room])
+    ids = np.concatenate([*parts, [eos]]).astype(np.int64)
+    free = np.flatnonzero((ids != bos) & (ids != eos))
+    chosen = draw.choice(free, max(1, round(rate * len(free))), replace=False)
+    target = np.full_like(ids, -100)
+    target[chosen] = ids[chosen]
+    ids[chosen] = hide(ids[chosen], mask, vocabulary, draw)
+    return ids, target
+
+
 def _smooth(sizes: Sequence[int], languages: Sequence[str], config: Config) -> NDArray[np.float64]:
     """Chances of the languages: size ** smoothing, twice that for those in `more`."""
-    raw = np.array([size**config.smoothing * (2.0 if language in config.more else 1.0) for size, language in zip(sizes, languages, strict=True)])
-    return raw / raw.sum()
+    raw = np.asarray(sizes, np.float64) ** config.smoothing
+    raw *= [2.0 if language in config.more else 1.0 for language in languages]
+    return np.asarray(raw / raw.sum(), np.float64)
 
 
 def _with_specials(row: Ints, tokenizer: PreTrainedTokenizerBase, longest: int) -> Ints:
@@ -445,7 +457,10 @@ def _pooled(encoder: PreTrainedModel, rows: Sequence[Ints], runtime: Runtime) ->
     return hf.pooled(states_NH, batch, "mean")
 
 
-def _check_held_out(state: State, read: Corpus, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime) -> None:
+def _check_held_out(
+    state: State, read: Corpus, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime
+) -> None:
+    """Adds the accuracies of this step to the log, once."""
     found = _retrieval(read, encoder, tokenizer, runtime)
     if found and all(entry["step"] != state.step for entry in state.held_out):
         state.held_out.append({"step": state.step, **found})
@@ -459,18 +474,21 @@ def _retrieval(read: Corpus, encoder: PreTrainedModel, tokenizer: PreTrainedToke
         sides = dict(bitext.sides)
         if not bitext.held_out or "en" not in sides:
             continue
-        vectors = {language: _vectors([lines[i] for i in bitext.held_out], encoder, tokenizer, runtime) for language, lines in bitext.sides}
-        for language, mine in vectors.items():
+        english = _vectors([sides["en"][i] for i in bitext.held_out], encoder, tokenizer, runtime)
+        for language, lines in sides.items():
             if language != "en":
-                best = (mine @ vectors["en"].T).argmax(1)
+                mine = _vectors([lines[i] for i in bitext.held_out], encoder, tokenizer, runtime)
+                best = (mine @ english.T).argmax(1)
                 found[language] = 100.0 * float((best == np.arange(len(best))).mean())
     encoder.train()
     return found
 
 
-def _vectors(lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime) -> NDArray[np.float32]:
+def _vectors(
+    lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime
+) -> NDArray[np.float32]:
     """[N, H] unit vectors, mean-pooled."""
-    rows = [np.asarray(row, np.int64) for row in tokenizer(list(lines), truncation=True, max_length=128)["input_ids"]]
+    rows = [np.asarray(row, np.int64) for row in tokenizer(list(lines), truncation=True, max_length=64)["input_ids"]]
     out = np.empty((len(rows), hf.hidden_size(encoder)), np.float32)
     with torch.inference_mode():
         for chunk in _chunks([len(row) for row in rows], 2 * MICRO):
@@ -532,7 +550,8 @@ def _write(
     hf.save_encoder(encoder, tokenizer, out / "encoder")
     if head is not None:
         (out / "heads").mkdir(exist_ok=True)
-        save_file({name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}, out / "heads" / "mask.safetensors")
+        tensors = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
+        save_file(tensors, out / "heads" / "mask.safetensors")
         (out / "heads" / "mask.json").write_text(json.dumps({"kind": "mask", "labels": []}) + "\n", "utf-8")
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     log = {

@@ -56,7 +56,8 @@ def train_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer) -> bytes:
             minloglevel=2,
         )
     except RuntimeError as error:
-        raise DataError(f"tokenizer.vocab = {spec.vocab}: SentencePiece says: {str(error)[-200:]}; take a smaller vocabulary or more text") from error
+        said = str(error)[-200:].strip().rstrip(".")
+        raise DataError(f"tokenizer.vocab = {spec.vocab}: SentencePiece says: {said}; take a smaller vocabulary or more text") from error
     return out.getvalue()
 
 
