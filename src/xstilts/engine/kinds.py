@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -54,16 +54,16 @@ ANSWERS: dict[str, Answers] = {"classify": classify, "choose": choose, "tag": ta
 
 
 def encoded(
-    model_folder: Path, tokenizer: PreTrainedTokenizerBase, task: Task, rows: Rows, examples: Sequence[Example],
+    model_folder: Path, tokenizer: PreTrainedTokenizerBase, task: Task, rows: Rows, examples: Callable[[], Sequence[Example]],
     max_length: int, stride: int, cache: Path,
 ) -> Columns:  # fmt: skip
-    """The columns of `rows`, made once per task and tokenizer and then memory-mapped from `cache`."""
+    """The columns of `rows`, made once per task and tokenizer and then memory-mapped from `cache`; only then are `examples` read."""
     windows = stride if task.kind == "span" else 0
     what = {"format": FORMAT, "rows": rows, "tokenizer": hf.tokenizer_facts(model_folder), "max_length": max_length, "stride": windows}
     folder = cache / "tokens" / key_of(what)
     found = load_columns(folder)
     if found is None:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        found = _ENCODES[task.kind].encode(tokenizer, examples, task, max_length, stride)
+        found = _ENCODES[task.kind].encode(tokenizer, examples(), task, max_length, stride)
         save_columns(found, folder)
     return found

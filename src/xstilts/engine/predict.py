@@ -45,7 +45,7 @@ def predict(
     loaded = _loaded(encoder_folder(stage.model, model), device)
     longest = min(stage.max_length, hf.max_positions(loaded.encoder))
     folder = encoder_folder(stage.model, model)
-    made = encoded(folder, loaded.tokenizer, task, stage.rows, examples, longest, stage.stride, cache)
+    made = encoded(folder, loaded.tokenizer, task, stage.rows, lambda: examples, longest, stage.stride, cache)
     head = None if task.kind == "retrieve" else load_head(model, loaded.encoder, task).to(device).eval()
     origin = root(stage)
     if task.kind == "retrieve":

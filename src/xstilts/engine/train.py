@@ -58,8 +58,8 @@ class Material:
     """One share of the mix, ready to train on."""
 
     task: Task
+    rows: Rows
     columns: Columns
-    ids: tuple[str, ...]
 
 
 def train(
@@ -76,14 +76,15 @@ def train(
     encoder, tokenizer = hf.load_encoder(folder), hf.load_tokenizer(folder)
     longest = min(recipe.max_length, hf.max_positions(encoder))
 
-    def columns_of(rows: Rows, examples: Sequence[Example]) -> Columns:
-        return encoded(folder, tokenizer, task_of(rows.task), rows, examples, longest, recipe.stride, cache)
+    def columns_of(rows: Rows) -> Columns:
+        def labelled() -> list[Example]:
+            examples = load(rows)
+            _refuse_untrainable(examples, task_of(rows.task), rows)
+            return examples
 
-    materials = []
-    for share in stage.mix:
-        examples = load(share.rows)
-        _refuse_untrainable(examples, task_of(share.rows.task), share.rows)
-        materials.append(Material(task_of(share.rows.task), columns_of(share.rows, examples), tuple(e.id for e in examples)))
+        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+
+    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
     generator = torch.Generator().manual_seed(stage.seed)
     tasks = {m.task.name: m.task for m in materials}
     heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in tasks.items()}
@@ -98,8 +99,7 @@ def train(
     )
     optimizer = _optimizer(whole, recipe)
     state, best = _resume(draft / "state", whole, optimizer)
-    selectors = [(task_of(rows.task), rows, load(rows)) for rows in stage.select]
-    dev = [(task, columns_of(rows, examples), examples, rows.language) for task, rows, examples in selectors]
+    dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
     at = _selection_steps(len(plan), recipe.selections if dev else 0)
 
     pool = models.root(stage).pool
@@ -127,7 +127,8 @@ def train(
             targets += count
             state.tokens += batch.size
         if not np.isfinite(total):
-            named = ", ".join(material.ids[e] for e in step.examples[:4])
+            examples = load(material.rows)
+            named = ", ".join(examples[e].id for e in step.examples[:4])
             raise TrainingError(
                 f"{material.task.name}: the loss is {total} at step {state.step} (examples {named}, ...); lower recipe.lr or use precision fp32"
             )

@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from xstilts.errors import ModelError, StoreError, TrainingError
@@ -65,11 +66,19 @@ def carry_out(stage: Stage, place: Place) -> None:
         raise StoreError(f"weights below {place.store.path}: {error}") from error
 
 
+@lru_cache(maxsize=64)
+def _load(wanted: Rows, data: Path) -> list[Example]:
+    """Rows are values: the test sets that every model of a study is scored on are read once a worker."""
+    from xstilts import rows
+
+    return rows.load(wanted, data)
+
+
 def _carry_out(stage: Stage, place: Place) -> None:
-    from xstilts import rows, tasks
+    from xstilts import tasks
 
     def load(wanted: Rows) -> list[Example]:
-        return rows.load(wanted, place.data)
+        return _load(wanted, place.data)
 
     match stage:
         case Pretrain():

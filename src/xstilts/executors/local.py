@@ -79,10 +79,21 @@ def start(number: int, threads: int, offline: bool, inbox: Inbox, function: str 
     return worker
 
 
+# glibc gives every large tensor back to the kernel and faults its pages in again at the next step; that costs more than
+# the arithmetic of a small model (docs/lab-notebook.md). Kept memory is reused instead. Other C libraries ignore these names.
+_ALLOCATOR = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+}
+
+
 def environment(threads: int, offline: bool) -> dict[str, str]:
     """The environment of a worker: threads must be set before the numeric libraries are loaded."""
     count = str(threads)
     env = {
+        **_ALLOCATOR,
         **os.environ,
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,

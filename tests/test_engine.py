@@ -1,0 +1,393 @@
+"""The engine on toys: packing, dropout, schedules, every kind from training to answers, resuming to the bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+from xstilts.engine import batch as batches
+from xstilts.engine import classify, dropout, hf, mask, retrieve, span, tag
+from xstilts.engine import train as training
+from xstilts.engine.batch import batch_of, by_length, columns, load_columns, save_columns, schedule
+from xstilts.engine.predict import predict
+from xstilts.engine.train import train
+from xstilts.errors import DataError, ModelError, Stopped, TrainingError
+from xstilts.examples import Example, Passage, Words
+from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
+from xstilts.task import Kind, Task
+
+KINDS: tuple[Kind, ...] = ("classify", "choose", "tag", "span", "mask")
+RECIPE = Recipe(lr=3e-3, steps=60, batch=8, max_length=24, stride=4, dropout=0.1)
+
+
+def fit(
+    task: Task, start: Path, draft: Path, recipe: Recipe = RECIPE, seed: int = 1, stop: Callable[[], bool] = lambda: False, select: bool = True
+) -> tuple[Train, Path]:
+    """Train on a toy task; the stage and the folder that holds the entry."""
+    wanted = (rows_of(task, "dev"),) if select and task.metrics else ()
+    stage = Train(Pretrained("toy"), (Share(rows_of(task)),), wanted, recipe, seed, Runtime())
+    train(stage, start, lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, stop)
+    return stage, draft / "out"
+
+
+def given(task: Task) -> list[Example]:
+    return list(task.source.read(Path(), "train", "en"))
+
+
+def answers(stage: Train | Pretrained, folder: Path, task: Task, out: Path, most: int = 24) -> dict[str, list[list[str]]]:
+    from pyarrow import parquet
+
+    asked = Predict(stage, rows_of(task, "test"), most, 4, Runtime())
+    predict(asked, folder, task, lambda _: given(task), out, out.parent / "cache")
+    return parquet.read_table(out / "predictions.parquet").to_pydict()
+
+
+@pytest.mark.parametrize("family", ["xlm-roberta", "bert"])
+def test_packed_rows_get_the_states_of_padded_rows(tmp_path: Path, family: str) -> None:
+    folder = make_model(tmp_path / "m", family)
+    tokenizer = make_tokenizer(types=family == "bert")
+    made = classify.encode(tokenizer, toy_rows("classify"), toy_task("classify"), 24, 0)
+    rows = np.arange(len(made.example))
+    with torch.no_grad():
+        packed = hf.hidden_states(hf.load_encoder(folder).eval(), batch_of(made, rows, "cpu"))
+        texts = [(e.text, e.pair) for e in toy_rows("classify")]  # type: ignore[union-attr]
+        padded = tokenizer([a for a, _ in texts], [b for _, b in texts], padding=True, return_tensors="pt")
+        plain = AutoModel.from_pretrained(folder).eval()(**padded).last_hidden_state
+    torch.testing.assert_close(packed, plain[padded["attention_mask"].bool()], atol=1e-5, rtol=1e-5)
+
+
+def test_padded_families_get_the_same_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "m")
+    made = classify.encode(make_tokenizer(), toy_rows("classify"), toy_task("classify"), 24, 0)
+    batch = batch_of(made, np.arange(len(made.example)), "cpu")
+    with torch.no_grad():
+        packed = hf.hidden_states(hf.load_encoder(folder).eval(), batch, layer=1)
+        monkeypatch.setattr(hf, "_FIRST_POSITION", {})
+        padded = hf.hidden_states(hf.load_encoder(folder).eval(), batch, layer=1)
+    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:
+    encoder = hf.load_encoder(make_model(tmp_path / "m"))
+    made = classify.encode(make_tokenizer(), toy_rows("classify"), toy_task("classify"), 24, 0)
+    with pytest.raises(ModelError, match="layer 5: this encoder has hidden states 0 to 2"):
+        hf.hidden_states(encoder, batch_of(made, np.arange(2), "cpu"), layer=5)
+
+
+def test_losses_are_those_of_transformers(tmp_path: Path) -> None:
+    """Same weights, same rows: our summed loss over its count is the mean loss of transformers' own heads."""
+    folder = make_model(tmp_path / "m")
+    encoder, tokenizer = hf.load_encoder(folder).eval(), make_tokenizer()
+    task, rows = toy_task("classify"), toy_rows("classify")
+    theirs = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2).eval()
+    ours = classify.head(encoder, task, 0.0).eval()
+    ours.load_state_dict({"dense.weight": theirs.classifier.dense.weight, "dense.bias": theirs.classifier.dense.bias,
+                          "out.weight": theirs.classifier.out_proj.weight, "out.bias": theirs.classifier.out_proj.bias})  # fmt: skip
+    made = classify.encode(tokenizer, rows, task, 24, 0)
+    batch = batch_of(made, np.arange(len(rows)), "cpu")
+    padded = tokenizer([e.text for e in rows], [e.pair for e in rows], padding=True, return_tensors="pt")  # type: ignore[union-attr]
+    with torch.no_grad():
+        total, count = classify.loss(classify.logits(encoder, ours, batch, "first"), batch)
+        expected = theirs(**padded, labels=batch.rows["label"]).loss
+    assert count == len(rows)
+    torch.testing.assert_close(total / count, expected, atol=1e-5, rtol=1e-5)
+
+    task, passages = toy_task("span"), toy_rows("span")
+    asked = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+    ours = span.head(encoder, task, 0.0).eval()
+    ours.load_state_dict({"out.weight": asked.qa_outputs.weight, "out.bias": asked.qa_outputs.bias})
+    made = span.encode(tokenizer, passages, task, 24, 4)
+    batch = batch_of(made, np.arange(len(made.example)), "cpu")
+    with torch.no_grad():
+        logits = span.logits(encoder, ours, batch, "first")
+        padded = tokenizer([p.question for p in passages], [p.context for p in passages], padding=True, return_tensors="pt")  # type: ignore[union-attr]
+        theirs_out = asked(**padded)
+    best = [span.best_span(row.numpy()) for row in logits.split(batch.lengths.tolist())]
+    for row, (score, a, b) in enumerate(best):
+        assert score == pytest.approx(float(theirs_out.start_logits[row, a] + theirs_out.end_logits[row, b]), abs=1e-4)
+
+
+def test_dropout_of_a_row_depends_on_seed_step_and_row_alone() -> None:
+    draws = dropout.Draws(0.25, seed=3)
+    rows, lengths = np.array([5, 9, 2]), np.array([4, 7, 3])
+    draws.at(10, rows, lengths)
+    whole = draws.mask(1, torch.ones(14, 8))
+    draws.at(10, np.array([9]), np.array([7]))
+    torch.testing.assert_close(draws.mask(1, torch.ones(7, 8)), whole[4:11])
+    draws.at(10, np.array([9]), np.array([5]))
+    torch.testing.assert_close(draws.mask(1, torch.ones(5, 8)), whole[4:9])
+    draws.at(11, np.array([9]), np.array([7]))
+    assert not torch.equal(draws.mask(1, torch.ones(7, 8)), whole[4:11])
+    draws.at(10, np.array([9]), np.array([7]))
+    assert not torch.equal(draws.mask(2, torch.ones(7, 8)), whole[4:11])
+    draws.at(0, np.arange(2000), np.full(2000, 2))
+    kept = (draws.mask(0, torch.ones(4000, 32)) > 0).float().mean()
+    assert abs(float(kept) - 0.75) < 0.005
+    assert float(draws.mask(0, torch.ones(4000, 32)).max()) == pytest.approx(1 / 0.75)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_micro_batches_move_only_rounding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind) -> None:
+    start, task = make_model(tmp_path / "m"), toy_task(kind)
+    recipe = replace(RECIPE, steps=3)
+    _, one = fit(task, start, tmp_path / "one", recipe, select=False)
+    monkeypatch.setattr(training, "MICRO", 16)
+    _, many = fit(task, start, tmp_path / "many", recipe, select=False)
+    losses = [json.loads((folder / "log.json").read_text())["losses"] for folder in (one, many)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    ours, theirs = (load_file(folder / "encoder" / "model.safetensors") for folder in (one, many))
+    for name, value in ours.items():
+        # Adam turns a rounding of a gradient near zero into a step of the rate's size: compare the bulk
+        assert float((value - theirs[name]).abs().mean()) < 1e-5, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_learns_and_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, kind: Kind) -> None:
+    start, task = make_model(tmp_path / "m"), toy_task(kind)
+    recipe = replace(RECIPE, selections=3)
+    _, whole = fit(task, start, tmp_path / "whole", recipe)
+    log = json.loads((whole / "log.json").read_text())
+    assert log["losses"][-1][1] < 0.7 * log["losses"][0][1]
+
+    calls = iter(range(10_000))
+    for halt in (7, 31):  # two stops, at different places
+        with pytest.raises(Stopped):
+            fit(task, start, tmp_path / "halted", recipe, stop=lambda halt=halt: next(calls) >= halt)
+    _, resumed = fit(task, start, tmp_path / "halted", recipe)
+    for name in ["encoder/model.safetensors", f"heads/{task.name}.safetensors"]:
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+    again = json.loads((resumed / "log.json").read_text())
+    assert [again[k] for k in ("steps", "examples", "tokens", "selections")] == [log[k] for k in ("steps", "examples", "tokens", "selections")]
+
+
+@pytest.mark.parametrize("kind", ["classify", "choose", "tag", "span"])
+def test_a_trained_model_answers_its_rows(tmp_path: Path, kind: Kind) -> None:
+    start, task = make_model(tmp_path / "m"), toy_task(kind)
+    stage, folder = fit(task, start, tmp_path / "d", replace(RECIPE, steps=150, dropout=0.0))
+    table = answers(stage, folder, task, tmp_path / "p")
+    assert table["id"] == [e.id for e in given(task)]
+    right = [gold == pred for gold, pred in zip(table["gold"], table["pred"], strict=True)]
+    assert sum(right) >= 0.9 * len(right)
+
+
+def test_retrieval_finds_equal_sentences_without_training(tmp_path: Path) -> None:
+    task = toy_task("retrieve")
+    table = answers(Pretrained("toy"), make_model(tmp_path / "m"), task, tmp_path / "p")
+    assert len(table["id"]) == 24
+    assert [p[0] for p in table["pred"]] == [g[0] for g in table["gold"]]
+    assert all(len(p) == 20 for p in table["pred"])
+
+
+def test_nearest_is_exact_and_ordered() -> None:
+    draw = np.random.default_rng(0)
+    queries, candidates = draw.normal(size=(50, 8)).astype(np.float32), draw.normal(size=(40, 8)).astype(np.float32)
+    found, scores = retrieve.nearest(queries, candidates, 5)
+    expected = np.argsort(-(queries @ candidates.T), axis=1)[:, :5]
+    assert (found == expected).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def test_long_sentences_are_split_and_every_word_keeps_a_tag(tmp_path: Path) -> None:
+    words = tuple(f"w{i % 60}" for i in range(100))
+    sentence = Words("long", words, ("O",) * 100)
+    task = toy_task("tag", [sentence, Words("short", ("red",), ("RED",))])
+    made = tag.encode(make_tokenizer(), given(task), task, 24, 0)
+    assert made.lengths.max() <= 24
+    seen = made.tokens["word"][np.repeat(made.example, made.lengths) == 0]
+    assert sorted(seen[seen >= 0].tolist()) == list(range(100))
+    stage, folder = fit(task, make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, steps=2))
+    table = answers(stage, folder, task, tmp_path / "p")
+    assert [len(p) for p in table["pred"]] == [100, 1]
+    assert all(p in task.labels for row in table["pred"] for p in row)
+
+
+def test_windows_cover_a_long_context_and_the_answer_comes_back_as_it_stands() -> None:
+    context = " ".join(f"w{i % 60}" for i in range(80)) + " red w1 ."
+    passage = Passage("p", "who is the ?", context, (toy_rows("span")[0].answers[0].__class__("red w1", context.index("red w1")),))  # type: ignore[union-attr,index]
+    task = toy_task("span", [passage])
+    made = span.encode(make_tokenizer(), [passage], task, 24, 6)
+    assert len(made.example) > 4
+    hits = np.flatnonzero(made.rows["first"] > 0)
+    assert len(hits) >= 1
+    for row in hits:
+        at = made.bounds[row]
+        a, b = at + made.rows["first"][row], at + made.rows["last"][row]
+        assert context[made.tokens["start"][a] : made.tokens["end"][b]] == "red w1"
+    perfect = []
+    for row in range(len(made.example)):
+        logits = torch.full((int(made.lengths[row]), 2), -5.0)
+        logits[made.rows["first"][row], 0] = logits[made.rows["last"][row], 1] = 9.0
+        perfect.append(logits)
+    assert span.answers(perfect, made, [passage], task)[0].pred == ("red w1",)
+    assert span.answers(perfect, made, [passage], replace(task, no_answer=True))[0].pred == ("red w1",)
+    nothing = []
+    for a, b in zip(made.bounds[:-1], made.bounds[1:], strict=True):  # `logits` shuts the question's tokens out
+        inside = torch.from_numpy(np.asarray(made.tokens["start"][a:b])) >= 0
+        nothing.append(torch.where(inside, 0.0, -1e9).unsqueeze(-1).repeat(1, 2))
+        nothing[-1][0] = 9.0
+    assert span.answers(nothing, made, [passage], replace(task, no_answer=True))[0].pred == ("",)
+    assert span.answers(nothing, made, [passage], task)[0].pred != ("",)
+
+
+def test_best_span_is_the_best_of_all_spans() -> None:
+    draw = np.random.default_rng(1)
+    for _ in range(20):
+        logits = draw.normal(size=(45, 2)).astype(np.float32)
+        every = {(a, b): logits[a, 0] + logits[b, 1] for a in range(1, 45) for b in range(a, min(45, a + span.LONGEST_ANSWER))}
+        score, a, b = span.best_span(logits)
+        assert (a, b) == max(every, key=lambda k: every[k])
+        assert score == pytest.approx(float(every[a, b]))
+
+
+def test_masking_is_drawn_by_seed_step_and_row(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer()
+    made = mask.encode(tokenizer, toy_rows("mask", 40), toy_task("mask"), 24, 0)
+    whole = mask.masked(batch_of(made, np.arange(40), "cpu"), tokenizer, 0.3, seed=1, step=4)
+    part = mask.masked(batch_of(made, np.arange(7, 9), "cpu"), tokenizer, 0.3, seed=1, step=4)
+    a, b = int(made.bounds[7]), int(made.bounds[9])
+    assert torch.equal(whole.ids_N[a:b], part.ids_N)
+    assert torch.equal(whole.tokens["target"][a:b], part.tokens["target"])
+    hidden = whole.tokens["target"] != -100
+    plain = torch.from_numpy(np.asarray(made.ids, np.int64))
+    assert torch.equal(whole.tokens["target"][hidden], plain[hidden])
+    assert not set(plain[hidden].tolist()) & {0, 1, 2}
+    ids = np.arange(20_000) % 50 + 10
+    fate = mask.hide(ids, 4, 72, np.random.default_rng(0))
+    assert abs((fate == 4).mean() - 0.8) < 0.02
+    assert abs(((fate != 4) & (fate == ids)).mean() - 0.1) < 0.02
+
+
+def test_schedules_see_every_example_once_a_pass_and_mix_in_proportion() -> None:
+    made = schedule([30, 10], [1.0, 1.0], epochs=2, steps=None, batch=4, seed=5)
+    seen: dict[int, list[int]] = {0: [], 1: []}
+    for number in range(len(made)):
+        seen[made[number].share] += made[number].examples.tolist()
+    assert sorted(seen[0]) == sorted(list(range(30)) * 2)
+    assert sorted(seen[1]) == sorted(list(range(10)) * 2)
+    assert sorted(seen[0][:30]) == list(range(30))
+    again = schedule([30, 10], [1.0, 1.0], epochs=2, steps=None, batch=4, seed=5)
+    assert all((made[n].examples == again[n].examples).all() for n in range(len(made)))
+    other = schedule([30, 10], [1.0, 1.0], epochs=2, steps=None, batch=4, seed=6)
+    assert any(made[n].examples.tolist() != other[n].examples.tolist() for n in range(len(made)))
+    capped = schedule([100, 100], [3.0, 1.0], epochs=1, steps=40, batch=4, seed=5)
+    assert len(capped) == 40
+    assert np.bincount(capped.order).tolist() == [30, 10]
+
+
+def test_micro_batches_keep_the_rows_of_an_example_together() -> None:
+    made = columns([[1] * n for n in (3, 5, 2, 9, 4)], [0, 0, 1, 2, 2])
+    parts = list(by_length(made, np.array([0, 1, 2]), budget=10))
+    assert sorted(int(r) for p in parts for r in p) == [0, 1, 2, 3, 4]
+    for pair in ([0, 1], [3, 4]):
+        assert any(set(pair) <= set(p.tolist()) for p in parts)
+
+
+def test_columns_come_back_from_disk(tmp_path: Path) -> None:
+    made = columns([[1, 2, 3], [4, 5]], [0, 1], {"word": [[0, 1, -100], [0, -100]]}, {"label": [1, -100]})
+    save_columns(made, tmp_path / "c")
+    save_columns(made, tmp_path / "c")  # a second process is not an error
+    back = load_columns(tmp_path / "c")
+    assert back is not None
+    assert back.ids.tolist() == [1, 2, 3, 4, 5]
+    assert back.tokens["word"].tolist() == [0, 1, -100, 0, -100]
+    assert back.rows["label"].tolist() == [1, -100]
+    assert load_columns(tmp_path / "none") is None
+    assert not list(tmp_path.glob("c.*"))
+
+
+def test_a_mix_trains_a_head_a_task(tmp_path: Path) -> None:
+    start = make_model(tmp_path / "m")
+    tasks = {t.name: t for t in (toy_task("classify"), toy_task("tag"), toy_task("mask"))}
+    shares = tuple(Share(rows_of(t), w) for t, w in zip(tasks.values(), (1.0, 2.0, 0.5), strict=True))
+    stage = Train(Pretrained("toy"), shares, (), replace(RECIPE, steps=12), 1, Runtime())
+
+    def load(rows: Rows) -> list[Example]:
+        return given(tasks[rows.task])
+
+    train(stage, start, tasks.__getitem__, load, tmp_path / "d", tmp_path / "cache", lambda _: None, lambda: False)
+    assert {p.name for p in (tmp_path / "d/out/heads").glob("*.safetensors")} == {f"{name}.safetensors" for name in tasks}
+    plain = AutoModel.from_pretrained(tmp_path / "d/out/encoder")
+    assert plain.config.hidden_size == 32
+
+
+def test_a_loss_that_is_not_finite_names_step_and_examples(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"toy-classify: the loss is (nan|inf) at step \d+ \(examples e\d+"):
+        fit(toy_task("classify"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, lr=1e30, clip=1e30, warmup=0.0), select=False)
+    assert not (tmp_path / "d/out").exists()
+
+
+@pytest.mark.parametrize("kind", ["classify", "choose", "tag", "span"])
+def test_unlabelled_rows_are_refused_in_training_and_prediction(tmp_path: Path, kind: Kind) -> None:
+    label = {"classify": "label", "choose": "label", "tag": "tags", "span": "answers"}[kind]
+    rows = toy_rows(kind)
+    start = make_model(tmp_path / "m")
+    stage, folder = fit(toy_task(kind), start, tmp_path / "ok", replace(RECIPE, steps=1))
+    bare = toy_task(kind, [*rows[:3], replace(rows[3], **{label: None}), *rows[4:]])
+    with pytest.raises(DataError, match="row e3 is unlabelled"):
+        fit(bare, start, tmp_path / "bad" / "d", replace(RECIPE, steps=1), select=False)
+    with pytest.raises(DataError, match="row e3 is unlabelled"):
+        answers(stage, folder, bare, tmp_path / "bad" / "p")
+
+
+def test_labels_outside_the_set_are_refused() -> None:
+    rows = toy_rows("classify")
+    with pytest.raises(DataError, match=r'row e1 has the label "green" \(known: red, blue\)'):
+        classify.encode(make_tokenizer(), [rows[0], replace(rows[1], label="green")], toy_task("classify"), 24, 0)  # type: ignore[arg-type]
+
+
+def test_the_best_state_by_the_dev_part_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([50.0, 80.0, 60.0])
+    monkeypatch.setattr(training, "_select", lambda *_: next(scores))
+    task, start = toy_task("classify"), make_model(tmp_path / "m")
+    _, picked = fit(task, start, tmp_path / "picked", replace(RECIPE, steps=30, selections=3))
+    log = json.loads((picked / "log.json").read_text())
+    assert (log["best_step"], log["dev"]) == (20, 80.0)
+    scores = iter([50.0, 80.0, 90.0])
+    _, last = fit(task, start, tmp_path / "last", replace(RECIPE, steps=30, selections=3))
+    assert json.loads((last / "log.json").read_text())["best_step"] == 30
+    assert (picked / "encoder/model.safetensors").read_bytes() != (last / "encoder/model.safetensors").read_bytes()
+
+
+def test_a_step_divides_by_its_own_count_and_clips_once() -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    weight.grad = torch.tensor([6.0, 0.0, 8.0])
+    training._step(optimizer, [weight], targets=2, clip=100.0)
+    torch.testing.assert_close(weight.detach(), torch.tensor([-3.0, 0.0, -4.0]))
+    weight.grad = torch.tensor([6.0, 0.0, 8.0])
+    training._step(optimizer, [weight], targets=2, clip=1.0)  # the norm of the mean is 5
+    torch.testing.assert_close(weight.detach(), torch.tensor([-3.6, 0.0, -4.8]), atol=1e-5, rtol=1e-5)
+
+
+def test_model_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "m")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ModelError, match="cannot be loaded as a transformers encoder"):
+        hf.load_encoder(folder)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        hf.load_encoder(folder)
+
+
+def test_every_cache_entry_belongs_to_one_tokenizer(tmp_path: Path) -> None:
+    """Two tokenizers over the same rows never share columns."""
+    from xstilts.engine.kinds import encoded
+
+    task, rows = toy_task("classify"), toy_rows("classify")
+    one, two = make_model(tmp_path / "one"), make_model(tmp_path / "two", "bert")
+    for folder in (one, two):
+        encoded(folder, hf.load_tokenizer(folder), task, rows_of(task), lambda: rows, 24, 0, tmp_path / "cache")
+    assert len(list((tmp_path / "cache/tokens").iterdir())) == 2
+    known = encoded(one, hf.load_tokenizer(one), task, rows_of(task), lambda: pytest.fail("read twice"), 24, 0, tmp_path / "cache")
+    assert known.count == len(rows)
+    assert batches.load_columns(tmp_path / "cache" / "nothing") is None
