@@ -9,7 +9,7 @@ from pathlib import Path
 from xstilts import machine, models
 from xstilts.errors import DataError, StudyError, nearest
 from xstilts.models import Where
-from xstilts.rows import describe, part_rows
+from xstilts.rows import available, describe, part_rows
 from xstilts.stages import Predict, Pretrain, Pretrained, Recipe, Rows, Runtime, Share, Stage, Start, Train
 from xstilts.study import Encoder, Mix, Splits, Study
 from xstilts.task import PARTS, Part, Parts, Task
@@ -196,7 +196,13 @@ class _Planner:
         known = self.rows.get((task.name, part, language))
         if known is None:
             cap = self.study.cap_of(task.name, part)
-            known = part_rows(task, part, language, parts_of(self.study, task), cap, self.data, self.file_hash)
+            parts = parts_of(self.study, task)
+            try:
+                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash)
+            except DataError as error:
+                there = available(task, getattr(parts, part), self.data) if getattr(parts, part) in task.source.splits else ()
+                hint = f" At hand: {' '.join(there)} (name them under [splits.{task.name}] languages)." if there else ""
+                raise DataError(f"{task.name}: {error}{hint}") from None
             self.rows[task.name, part, language] = known
         return known
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -51,7 +52,7 @@ def load_encoder(folder: Path) -> PreTrainedModel:
         model, info = AutoModel.from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a transformers encoder: {error}") from None
     pack(model)
     if info["missing_keys"]:
@@ -149,10 +150,11 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 def tokenizer_facts(folder: Path) -> str:
     """The tokenizer's definition as text, for cache keys."""
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            return (folder / name).read_text("utf-8")
-    raise ModelError(f"{folder}: no tokenizer files")
+    names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+    found = [(folder / name).read_text("utf-8") for name in names if (folder / name).is_file()]
+    if not found:
+        raise ModelError(f"{folder}: no tokenizer files")
+    return "\0".join(found)
 
 
 def type_ids(tokenizer: PreTrainedTokenizerBase) -> bool:
