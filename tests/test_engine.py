@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
+from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from xstilts.engine import batch as batches
 from xstilts.engine import classify, dropout, hf, mask, retrieve, span, tag
 from xstilts.engine import train as training
@@ -30,8 +30,9 @@ RECIPE = Recipe(lr=3e-3, steps=60, batch=8, max_length=24, stride=4, dropout=0.1
 
 
 def fit(
-    task: Task, start: Path, draft: Path, recipe: Recipe = RECIPE, seed: int = 1, stop: Callable[[], bool] = lambda: False, select: bool = True
-) -> tuple[Train, Path]:
+    task: Task, start: Path, draft: Path, recipe: Recipe = RECIPE, seed: int = 1, stop: Callable[[], bool] = lambda: False,
+    select: bool = True,
+) -> tuple[Train, Path]:  # fmt: skip
     """Train on a toy task; the stage and the folder that holds the entry."""
     wanted = (rows_of(task, "dev"),) if select and task.metrics else ()
     stage = Train(Pretrained("toy"), (Share(rows_of(task)),), wanted, recipe, seed, Runtime())
@@ -163,10 +164,11 @@ def test_every_kind_learns_and_a_stopped_training_goes_on_to_the_same_bits(tmp_p
         with pytest.raises(Stopped):
             fit(task, start, tmp_path / "halted", recipe, stop=lambda halt=halt: next(calls) >= halt)
     _, resumed = fit(task, start, tmp_path / "halted", recipe)
-    for name in ["encoder/model.safetensors", f"heads/{task.name}.safetensors"]:
+    for name in ("encoder/model.safetensors", f"heads/{task.name}.safetensors"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
     again = json.loads((resumed / "log.json").read_text())
-    assert [again[k] for k in ("steps", "examples", "tokens", "selections")] == [log[k] for k in ("steps", "examples", "tokens", "selections")]
+    for name in ("steps", "examples", "tokens", "selections"):
+        assert again[name] == log[name]
 
 
 @pytest.mark.parametrize("kind", ["classify", "choose", "tag", "span"])

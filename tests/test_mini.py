@@ -31,9 +31,7 @@ SETS = {"nli": 3, "paraphrase": 2, "choice": 3}  # items that share all their wo
 @cache
 def rows(task: str, part: str, code: str) -> tuple[Example, ...]:
     """The rows in any language, also of the parts that the task itself gives in English only."""
-    return tuple(
-        row for number, item in enumerate(items(task, part)) for row in examples_of(task, code, f"{part}-{number}", item)
-    )
+    return tuple(row for number, item in enumerate(items(task, part)) for row in examples_of(task, code, f"{part}-{number}", item))
 
 
 def words(code: str, text: str) -> list[str]:
@@ -106,22 +104,14 @@ def test_every_entry_can_be_said_in_every_mood(code: str) -> None:
                 clause(verb, s="anna", o=entry),
                 *(clause(verb, s="omar", n=number, o=entry) for number in have.lists["number"]),
             ]
-            said += [
-                clause(verb, s="anna", a=adjective, o=entry)
-                for adjective in have.adjectives
-                if entry in have.act(verb, adjective)
-            ]
+            said += [clause(verb, s="anna", a=adjective, o=entry) for adjective in have.adjectives if entry in have.act(verb, adjective)]
             said = [c.to(mood) for c in said for mood in ("plain", "who")] + [said[0].to("what")]
             for c in said:
                 assert grammar.render("ask", (c,)).tokens
     others = [clause("at", s="eva", p=place) for place in have.lists["place"]]
     others += [clause("live", s="leo", c=city) for city in have.lists["city"]]
     others += [clause("work", s="leo", g="company", h=f"family:{name}") for name in have.lists["family"]]
-    others += [
-        clause("work", s="eva", f="kim", g=kind, h=f"city:{city}")
-        for kind in ("university", "bank")
-        for city in have.lists["city"]
-    ]
+    others += [clause("work", s="eva", f="kim", g=kind, h=f"city:{city}") for kind in ("university", "bank") for city in have.lists["city"]]
     for c in others:
         for mood in ("plain", "not", "who", "what", *HEDGES):
             assert grammar.render("ask", (c.to(mood),)).tokens
@@ -200,7 +190,7 @@ def test_the_same_rows_on_every_machine(task: str, part: str, code: str, digest:
 
 def test_errors_and_files() -> None:
     source = TASK["nli"].source
-    with pytest.raises(DataError, match='no split "tests".*did you mean "test"'):
+    with pytest.raises(DataError, match=r'no split "tests".*did you mean "test"'):
         list(source.read(Path(), "tests", "en"))
     with pytest.raises(DataError, match="English only"):
         list(source.read(Path(), "train", "de"))
@@ -292,16 +282,11 @@ def baseline(code: str, task: str, learn: tuple[Example, ...], score: tuple[Exam
 
     def texts(row: Example) -> list[list[list[str]]]:  # candidates (one for classify) of texts
         if isinstance(row, Choice):
-            return [
-                [words(code, option)] if hypothesis_only else [words(code, row.context), words(code, option)]
-                for option in row.options
-            ]
+            return [[words(code, option)] if hypothesis_only else [words(code, row.context), words(code, option)] for option in row.options]
         assert isinstance(row, Text) and row.pair is not None
         return [[words(code, row.pair)] if hypothesis_only else [words(code, row.text), words(code, row.pair)]]
 
-    vocabulary = {
-        word: number for number, word in enumerate(sorted({w for row in learn for c in texts(row) for t in c for w in t}))
-    }
+    vocabulary = {word: number for number, word in enumerate(sorted({w for row in learn for c in texts(row) for t in c for w in t}))}
     found = [np.stack([bag(c, vocabulary) for c in texts(row)]) for row in (*learn, *score)]
     if task == "choice":
         gold = [row.label for row in (*learn, *score) if isinstance(row, Choice) and row.label is not None]
@@ -330,8 +315,7 @@ def test_words_alone_stay_at_chance(task: str, code: str) -> None:
 def test_the_baseline_can_learn() -> None:
     """The same regression finds the label when it does stand in the words."""
     given = tuple(
-        Text(f"{n}", f"w{n % 7}", f"yes {n % 5}" if n % 2 else f"no {n % 5}", "same" if n % 2 else "different")
-        for n in range(200)
+        Text(f"{n}", f"w{n % 7}", f"yes {n % 5}" if n % 2 else f"no {n % 5}", "same" if n % 2 else "different") for n in range(200)
     )
     assert baseline("en", "paraphrase", given[:100], given[100:], False) == 100
     assert baseline("en", "paraphrase", given[:100], given[100:], True) == 100
@@ -349,9 +333,7 @@ def test_items_of_a_set_have_the_same_words_in_every_language(task: str) -> None
             bags = {tuple(tuple(sorted(word.casefold() for word in text.words)) for text in item) for item in texts}
             assert len(bags) == 1, (code, [[text.text for text in item] for item in texts])
             if task != "paraphrase":
-                assert (
-                    len({tuple(text.text for text in item[1:]) for item in texts}) == 1
-                )  # the same hypothesis, the same options
+                assert len({tuple(text.text for text in item[1:]) for item in texts}) == 1  # the same hypothesis, the same options
 
 
 def test_neither_order_nor_length_tells() -> None:
@@ -383,6 +365,4 @@ def test_people_of_one_text_share_a_gender_so_that_no_form_tells_who() -> None:
     have, rng = inventory(), Random(1)
     for _ in range(200):
         _, clauses = facts(rng, 3, "train")
-        assert {c.filler("s") for c in clauses} <= set(have.people["f"]) or {c.filler("s") for c in clauses} <= set(
-            have.people["m"]
-        )
+        assert {c.filler("s") for c in clauses} <= set(have.people["f"]) or {c.filler("s") for c in clauses} <= set(have.people["m"])

@@ -73,6 +73,4 @@ def test_every_exception_is_a_word_of_the_lists_with_a_reason() -> None:
 
 
 def test_only_languages_written_without_spaces_have_no_dictionary() -> None:
-    assert {code for code in LANGUAGES if code not in SPELLING["dictionaries"]} == {
-        code for code in LANGUAGES if not language(code).spaces
-    }
+    assert {code for code in LANGUAGES if code not in SPELLING["dictionaries"]} == {code for code in LANGUAGES if not language(code).spaces}

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from browser import open_browser
 from study_maker import TASKS, Cell, finder, make_study, task_of
-
 from xstilts import scores
 from xstilts.analysis.transfer import Gain, Transfer, transfer
 from xstilts.report import Cost, Facts, Report, evaluate, table, write_report

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from study_maker import TASKS, Cell, finder, make_study, predict_of, task_of, write_predictions
 
+from study_maker import TASKS, Cell, finder, make_study, predict_of, task_of, write_predictions
 from xstilts import metrics, scores
 from xstilts.errors import ScoreError
 

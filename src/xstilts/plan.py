@@ -76,7 +76,7 @@ def mix_of(study: Study, name: str) -> Mix:
     """An intermediate as a mix: a mix of the study, or one task alone. Raises StudyError for an unknown name."""
     if name in study.mixes:
         return study.mixes[name]
-    _task(name, "intermediates", tuple(study.mixes) + (NONE,))
+    _task(name, "intermediates", (*study.mixes, NONE))
     return Mix((name,))
 
 

@@ -40,14 +40,16 @@ _FIRST_POSITION: dict[str, Callable[[Any], int]] = {
 }
 
 
-def load_encoder(folder: Path) -> PreTrainedModel:
-    """The bare encoder of a folder in fp32, without a pooling layer. Raises ModelError."""
+def load_encoder(folder: Path, dropout: float = 0.0, device: str = "cpu") -> PreTrainedModel:
+    """The bare encoder of a folder in fp32, without a pooling layer, its hidden dropout at the given rate. Raises ModelError."""
     try:
         config = AutoConfig.from_pretrained(folder)
         for name in _ATTENTION_DROPOUT:
             if hasattr(config, name):
                 setattr(config, name, 0.0)
-        kind = transformers.MODEL_MAPPING[type(config)]
+        if hasattr(config, "hidden_dropout_prob"):
+            config.hidden_dropout_prob = dropout
+        kind: Any = transformers.MODEL_MAPPING[type(config)]
         extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
         model, info = AutoModel.from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
@@ -58,7 +60,8 @@ def load_encoder(folder: Path) -> PreTrainedModel:
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{folder}: the weights lack {len(missing)} tensors of the encoder, {missing[0]} among them")
-    return model
+    loaded: PreTrainedModel = nn.Module.to(model, device)
+    return loaded
 
 
 def pack(model: PreTrainedModel) -> None:
@@ -88,6 +91,14 @@ def save_encoder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
 def hidden_size(model: PreTrainedModel) -> int:
     """The width of the hidden states."""
     return int(model.config.hidden_size)
+
+
+def embedding_of(model: PreTrainedModel) -> Tensor:
+    """[V, H] the word embedding matrix."""
+    weight = model.get_input_embeddings().weight
+    if not isinstance(weight, Tensor):
+        raise ModelError(f"{type(model).__name__} has no embedding matrix")
+    return weight
 
 
 def max_positions(model: PreTrainedModel) -> int:

@@ -58,13 +58,13 @@ def hide(ids: NDArray[np.int64], mask: int, vocabulary: int, draw: np.random.Gen
 
 def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
     """The head, weights not yet set; its output matrix is the model's own embedding."""
-    return VocabularyHead(hf.hidden_size(model), int(model.get_input_embeddings().weight.shape[0]))
+    return VocabularyHead(hf.hidden_size(model), len(hf.embedding_of(model)))
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
     """[M, V] for the M hidden tokens."""
     hidden_NH = hf.hidden_states(model, batch)
-    out: Tensor = head(hidden_NH[batch.tokens["target"] != -100], model.get_input_embeddings().weight)
+    out: Tensor = head(hidden_NH[batch.tokens["target"] != -100], hf.embedding_of(model))
     return out
 
 

@@ -28,7 +28,7 @@ BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answer
 @lru_cache(maxsize=1)
 def _loaded(folder: Path, device: str) -> Model:
     """The last model used: a target model predicts in many languages one after the other."""
-    return Model(hf.load_encoder(folder).to(device).eval(), hf.load_tokenizer(folder), {})
+    return Model(hf.load_encoder(folder, device=device).eval(), hf.load_tokenizer(folder), {})
 
 
 def predict(
@@ -46,11 +46,11 @@ def predict(
     longest = min(stage.max_length, hf.max_positions(loaded.encoder))
     folder = encoder_folder(stage.model, model)
     made = encoded(folder, loaded.tokenizer, task, stage.rows, lambda: examples, longest, stage.stride, cache)
-    head = None if task.kind == "retrieve" else load_head(model, loaded.encoder, task).to(device).eval()
     origin = root(stage)
     if task.kind == "retrieve":
         rows = list(vectors(loaded, made, origin.layer, device, stage.runtime.precision))
     else:
+        head = load_head(model, loaded.encoder, task).to(device).eval()
         rows = list(logits(loaded, head, task, made, origin.pool, device, stage.runtime.precision))
     answered = ANSWERS[task.kind].answers(rows, made, examples, task)
     out.mkdir(parents=True, exist_ok=True)

@@ -207,10 +207,11 @@ def _body(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase, toke
             intermediate_size=spec.ffn, max_position_embeddings=spec.max_positions + 2, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
             eos_token_id=2, hidden_dropout_prob=spec.dropout, attention_probs_dropout_prob=0.0,
         )  # fmt: skip
-        return AutoModel.from_config(made, add_pooling_layer=False)
+        fresh_body: PreTrainedModel = AutoModel.from_config(made, add_pooling_layer=False)
+        return fresh_body
     folder = model_folder(spec.init)
     body, old = hf.load_encoder(folder), hf.load_tokenizer(folder)
-    rows_EH = body.get_input_embeddings().weight.detach().numpy().copy()
+    rows_EH = hf.embedding_of(body).detach().numpy().copy()
     body.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     body.config.pad_token_id = tokenizer.pad_token_id
     body.config.hidden_dropout_prob = spec.dropout
@@ -218,13 +219,14 @@ def _body(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase, toke
         if isinstance(module, nn.Dropout):
             module.p = spec.dropout
     embedding = body.get_input_embeddings()
-    embedding.padding_idx = tokenizer.pad_token_id
+    if isinstance(embedding, nn.Embedding):
+        embedding.padding_idx = tokenizer.pad_token_id
     if fresh_rows:
         rows_VH = from_pieces(tokenizer, old, rows_EH)
         if spec.embeddings == "aligned":
             rows_VH = _aligned_rows(read, tokenizer, tokens, old, rows_EH, rows_VH)
         with torch.no_grad():
-            embedding.weight.copy_(torch.from_numpy(rows_VH))
+            hf.embedding_of(body).copy_(torch.from_numpy(rows_VH))
     return body
 
 
@@ -295,7 +297,7 @@ def _sentences(text: str) -> list[str]:
 def _teacher_vectors(one: Objective, lines: Sequence[str], runtime: Runtime) -> NDArray[np.float32]:
     """[N, H] mean-pooled vectors of the teacher."""
     folder = model_folder(one.teacher)
-    teacher, old = hf.load_encoder(folder).to(runtime.device).eval(), hf.load_tokenizer(folder)
+    teacher, old = hf.load_encoder(folder, device=runtime.device).eval(), hf.load_tokenizer(folder)
     rows = [np.asarray(row, np.int64) for row in old(list(lines), truncation=True, max_length=one.max_length, padding=False)["input_ids"]]
     out = np.empty((len(rows), hf.hidden_size(teacher)), np.float32)
     with torch.inference_mode():
@@ -597,7 +599,7 @@ def _lines(bitext: Bitext) -> dict[str, int]:
 def _main() -> None:
     parser = argparse.ArgumentParser(prog="python -m xstilts.engine.pretrain", description="Make an encoder without a store.")
     parser.add_argument("config", help="a TOML file or the name of a ready-made pretraining")
-    parser.add_argument("--out", type=Path, required=True, help="draft folder: out/encoder is the result, state/ what a second run goes on from")
+    parser.add_argument("--out", type=Path, required=True, help="draft folder: out/encoder is the result, state/ is resumed from")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("XSTILTS_DATA", "~/.cache/xstilts/data")).expanduser())
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")

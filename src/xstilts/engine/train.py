@@ -73,7 +73,7 @@ def train(
     """
     device, recipe = stage.runtime.device, stage.recipe
     folder = models.encoder_folder(stage.start, start)
-    encoder, tokenizer = hf.load_encoder(folder), hf.load_tokenizer(folder)
+    encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
     longest = min(recipe.max_length, hf.max_positions(encoder))
 
     def columns_of(rows: Rows) -> Columns:
@@ -130,7 +130,8 @@ def train(
             examples = load(material.rows)
             named = ", ".join(examples[e].id for e in step.examples[:4])
             raise TrainingError(
-                f"{material.task.name}: the loss is {total} at step {state.step} (examples {named}, ...); lower recipe.lr or use precision fp32"
+                f"{material.task.name}: the loss is {total} at step {state.step} (examples {named}, ...); "
+                "lower recipe.lr or use precision fp32"
             )
         _step(optimizer, params, max(1, targets), recipe.clip)
         recent.append(total / max(1, targets))
