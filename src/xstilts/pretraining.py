@@ -191,7 +191,8 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
         "tuned_on": "about one thousand million English sentence pairs, among them NLI (SNLI, MultiNLI), Quora duplicate questions, SQuAD, "
         "Natural Questions, MS MARCO",
         "licence": "Apache-2.0",
-        "caution": "its tuning overlaps intermediate tasks (NLI, SQuAD): a gain of such a task on this encoder is not the gain of the published setting",
+        "caution": "its tuning overlaps intermediate tasks (NLI, SQuAD): a gain of such a task on this encoder "
+        "is not the gain of the published setting",
     }
 }
 
@@ -232,7 +233,8 @@ def parse_config(text: str, where: str) -> Config:
         owner = _PARTS.get(place[0], Config) if len(place) > 1 else Config
         unknown = "unexpected" in first["type"] or "extra" in first["type"]
         hint = nearest(place[-1], [f.name for f in fields(owner)]) if unknown else ""
-        given = "" if first["type"] == "missing" or hint else f" (given: {json.dumps(first['input'], ensure_ascii=False, default=str)[:80]})"
+        value = json.dumps(first["input"], ensure_ascii=False, default=str)[:80]
+        given = "" if first["type"] == "missing" or hint else f" (given: {value})"
         raise StudyError(f"{where}: {'.'.join(place)}: {first['msg'].lower()}{hint}{given}") from error
     _check(config, where)
     return config
@@ -253,7 +255,7 @@ def _check(config: Config, where: str) -> None:
     for i, one in enumerate(config.objective):
         need(one.weight > 0 and one.batch > 0, f"objective.{i}: weight and batch must be positive")
         need(0 < one.mask_rate < 1, f"objective.{i}.mask_rate: must lie in (0, 1), not {one.mask_rate}")
-        need(one.kind != "distill" or bool(one.teacher), f"objective.{i}.teacher: distill needs a teacher (a model folder or a package name)")
+        need(one.kind != "distill" or bool(one.teacher), f"objective.{i}.teacher: distill needs one (a model folder or a package name)")
         need(one.kind == "mlm" or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
     for i, text in enumerate(config.text):
         parts = Path(text.path).parts
