@@ -374,6 +374,15 @@ def test_distillation_teaches_the_other_language(data: Path, tmp_path: Path) -> 
     assert not (tmp_path / "c" / "out" / "heads").exists()
 
 
+def test_translation_ranking_brings_translations_together(data: Path, tmp_path: Path) -> None:
+    ranking = (Objective("align", batch=24, scale=10.0),)
+    config = replace(CONFIG, steps=150, objective=ranking, model=replace(CONFIG.model, dropout=0.0), lr=3e-3)
+    run(config, data, tmp_path / "d")
+    log = json.loads((tmp_path / "d" / "out" / "log.json").read_text("utf-8"))
+    assert log["held_out"][-1]["de"] >= max(50.0, log["held_out"][0]["de"] + 20.0)  # 10 lines, chance 10
+    assert not (tmp_path / "d" / "out" / "heads").exists()
+
+
 def test_masks_hide_the_asked_share_and_never_specials() -> None:
     rng = np.random.default_rng(0)
     ids = np.concatenate([[0], rng.integers(4, 80, 200), [2, 2], rng.integers(4, 80, 200), [2]])

@@ -109,13 +109,15 @@ class Objective:
     mlm: masked language modelling on the texts (Devlin et al. 2019: 80 % mask, 10 % random, 10 % kept).
     tlm: the same on a line and its translation side by side (Conneau & Lample 2019); `same` = share of the
     pairs in which both sides are the same line in one language, masked independently.
+    align: mean-pooled vectors of a line and its translation, each to be found among those of the batch by scale * cosine
+    (translation ranking; Guo et al. 2018).
     distill: mean-pooled vectors of a line and its translation against the teacher's English vector (Reimers &
     Gurevych 2020, arXiv 2004.09813): mse * MSE (mean over dimensions) + contrastive * cross-entropy of scale * cosine over
     the teacher vectors of the batch.
     """
 
     __pydantic_config__: ClassVar = STRICT
-    kind: Literal["mlm", "tlm", "distill"]
+    kind: Literal["mlm", "tlm", "distill", "align"]
     weight: float = 1.0
     batch: int = 64  # rows a step
     mask_rate: float = 0.15
@@ -248,7 +250,7 @@ def _check(config: Config, where: str) -> None:
             raise StudyError(f"{where}: {what}")
 
     need(config.steps > 0, f"steps: must be positive, not {config.steps}")
-    need(bool(config.objective), "objective: name at least one of mlm, tlm, distill")
+    need(bool(config.objective), "objective: name at least one of mlm, tlm, align, distill")
     need(bool(config.text or config.parallel), "text: name at least one [[text]] or [[parallel]]")
     need(bool(config.model.init) or config.model.hidden % config.model.heads == 0, "model.heads: must divide model.hidden")
     need(0 < config.tokenizer.coverage <= 1, f"tokenizer.coverage: must lie in (0, 1], not {config.tokenizer.coverage}")

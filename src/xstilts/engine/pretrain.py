@@ -102,7 +102,7 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
     encoder = _body(config, read, tokenizer, tokens, fresh_rows=not resumed)
     hf.pack(encoder)
     head = fresh(VocabularyHead(hf.hidden_size(encoder), len(tokenizer)), torch.Generator().manual_seed(config.seed))
-    masked = any(one.kind != "distill" for one in config.objective)
+    masked = any(one.kind in ("mlm", "tlm") for one in config.objective)
     whole = nn.ModuleDict({"encoder": encoder, **({"mask": head} if masked else {})})
     whole.to(device).train()
     distilled = [i for i, one in enumerate(config.objective) if one.kind == "distill"]
@@ -126,6 +126,8 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
             group["lr"] = group["base"] * factor
         if one.kind == "distill":
             loss, examples, count = _distill_step(one, config, lessons[number], encoder, tokenizer, draw, stage.runtime)
+        elif one.kind == "align":
+            loss, examples, count = _align_step(one, config, tokens, encoder, tokenizer, draw, stage.runtime)
         else:
             rows = _mlm_rows(one, config, tokens, draw) if one.kind == "mlm" else _tlm_rows(one, config, tokens, draw)
             loss, examples, count = _mask_step(one, rows, encoder, head, tokenizer, draw, stage.runtime)
@@ -348,6 +350,34 @@ def _distill_step(
         loss = loss + one.contrastive * nn.functional.cross_entropy(one.scale * cosine_BU, place_B)
     loss.backward()
     return float(loss.detach()), len(full), count
+
+
+def _align_step(
+    one: Objective, config: Config, tokens: Tokens, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, draw: np.random.Generator,
+    runtime: Runtime,
+) -> tuple[float, int, int]:  # fmt: skip
+    """Gradient of one batch of translation ranking, both ways; (loss, rows, tokens)."""
+    weights = np.array([weight for weight, _ in tokens.bitexts])
+    pairs: dict[tuple[int, int], tuple[Ints, Ints]] = {}
+    for b in draw.choice(len(weights), one.batch, p=weights / weights.sum()):
+        sides = tokens.bitexts[b][1]
+        chances = _smooth([len(side.present) for side in sides], [side.language for side in sides], config)
+        first, second = (sides[int(k)] for k in draw.choice(len(sides), 2, replace=False, p=chances))
+        i = int(draw.choice(first.present))
+        if len(second.rows[i]):
+            pairs[int(b), i] = (first.rows[i], second.rows[i])  # a line twice would be its own wrong answer
+    full = [_with_specials(row, tokenizer, one.max_length) for k in (0, 1) for row in (pair[k] for pair in pairs.values())]
+    vectors, order = [], []
+    for chunk in _chunks([len(row) for row in full], MICRO):
+        vectors.append(_pooled(encoder, [full[i] for i in chunk], runtime))
+        order.extend(chunk)
+    back = torch.from_numpy(np.argsort(np.asarray(order))).to(runtime.device)
+    unit_BH = nn.functional.normalize(torch.cat(vectors)[back].float(), dim=-1)
+    scores_PP = one.scale * unit_BH[: len(pairs)] @ unit_BH[len(pairs) :].T
+    place_P = torch.arange(len(pairs), device=runtime.device)
+    loss = (nn.functional.cross_entropy(scores_PP, place_P) + nn.functional.cross_entropy(scores_PP.T, place_P)) / 2
+    loss.backward()
+    return float(loss.detach()), len(full), sum(map(len, full))
 
 
 def _mlm_rows(one: Objective, config: Config, tokens: Tokens, draw: np.random.Generator) -> list[list[Ints]]:
