@@ -136,7 +136,10 @@ class Rendered:
         return out
 
     def span(self, answer: str) -> tuple[str, int]:
-        """The words that answer `answer` ("s1", "x2"), as written, and their character offset. Raises DataError when they are not one stretch."""
+        """The words that answer `answer` ("s1", "x2"), as written, and their character offset.
+
+        Raises DataError when they are not one stretch.
+        """
         found = [number for number, token in enumerate(self.tokens) if token.answer == answer]
         if not found or found != list(range(found[0], found[-1] + 1)):
             raise DataError(f'"{self.text}" has no one stretch of words for "{answer}"')
@@ -272,19 +275,12 @@ class Language:
         """Every word form that the word lists and patterns of this language name, once each."""
         patterns: list[tuple[str, str]] = []
         for lst, entries in self.lists.items():
-            patterns += [
-                (cell, TAGS[lst]) for forms in entries.values() for name, cell in forms.items() if name not in ("class", "frame")
-            ]
+            patterns += [(cell, TAGS[lst]) for forms in entries.values() for name, cell in forms.items() if name not in ("class", "frame")]
         for forms in self.function.values():
             patterns += [(cell, forms.get("tag", "DET")) for name, cell in forms.items() if name != "tag"]
         for table in (*self.clauses.values(), self.x, self.sentences, self.names):
             patterns += [(pattern, "X") for pattern in table.values()]
-        words = (
-            self._word(item, tag)
-            for pattern, tag in patterns
-            for item in pattern.split()
-            if item[0] not in "{[]<>" and item != "-"
-        )
+        words = (self._word(item, tag) for pattern, tag in patterns for item in pattern.split() if item[0] not in "{[]<>" and item != "-")
         return tuple(dict.fromkeys(words))
 
     def render(self, sentence: str, clauses: Sequence[Clause] = ()) -> Rendered:

@@ -179,7 +179,7 @@ def items(task: str, part: str) -> tuple[Item, ...]:
     groups: set[str] = set()
     while len(out) < SIZES[task][part]:
         made = MAKERS[task](rng, part)
-        if made[0].group not in groups or part == "train" and task not in ("pos", "ner"):
+        if made[0].group not in groups or (part == "train" and task not in ("pos", "ner")):
             groups.add(made[0].group)
             out.extend(made)
     return tuple(out[: SIZES[task][part]])
@@ -222,15 +222,16 @@ class Generated:
 
     def _check(self, split: str, code: str) -> None:
         if split not in self.splits:
-            raise DataError(
-                f'mini-{self.task} has no split "{split}" (there are: {", ".join(self.splits)}){nearest(split, self.splits)}'
-            )
+            raise DataError(f'mini-{self.task} has no split "{split}" (there are: {", ".join(self.splits)}){nearest(split, self.splits)}')
         if split != "test" and code != "en":
             raise DataError(f'mini-{self.task} has "{split}" in English only, not in "{code}"; use language "en"')
         language(code)
 
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
-        """The word lists and the generator that decide the rows (`data` is not used). Raises DataError for an unknown split or language."""
+        """The word lists and the generator that decide the rows (`data` is not used).
+
+        Raises DataError for an unknown split or language.
+        """
         self._check(split, language)
         return grammar.files(dict.fromkeys(("en", language)) if self.task == "retrieval" else (language,))
 

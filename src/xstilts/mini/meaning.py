@@ -80,9 +80,10 @@ def part_of(key: str, salt: str) -> str:
 
 
 def part_of_pairs(keys: Sequence[str], salt: str) -> str:
-    """The part that people (or facts) which meet in one text may serve in; "" where none.
+    """The part that people (or facts) which meet in one text serve in.
 
-    "train" when all pairs are for training; "test" when one is held out for test; "dev" when one is held out for dev and none for test.
+    "train" when all pairs are for training; "test" when one is held out for test; "dev" when one is held out for dev
+    and none for test.
     """
     parts = {part_of("|".join(sorted(pair)), salt) for pair in combinations(keys, 2)}
     return "test" if "test" in parts else "dev" if "dev" in parts else "train"
@@ -176,7 +177,10 @@ def any_of(rng: Random, entries: Sequence[str]) -> str:
 
 
 def single(rng: Random, shape: str, pick: Pick = any_of, family: float = 0.0, adjunct: float = 0.4) -> Clause:
-    """One clause of a shape in a mood; `pick` chooses each entry, `family` and `adjunct` are the rates of family names and of times or cities."""
+    """One clause of a shape in a mood.
+
+    `pick` chooses each entry; `family` and `adjunct` are the rates of family names and of times or cities.
+    """
     have = inventory()
     lists = have.lists
     roles: dict[str, str] = {}

@@ -1,0 +1,116 @@
+"""Writes docs/mini.md: what the embedded benchmark is, a sample of every task, and 30 sentences in every language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words
+from xstilts.mini.grammar import LANGUAGES, language
+from xstilts.mini.items import SIZES, Sentence
+from xstilts.mini.meaning import PAIRS, SHAPES, facts, single
+from xstilts.tasks.mini import TASKS
+
+PAGE = Path(__file__).parent.parent / "docs" / "mini.md"
+INTRODUCTION = """# mini: the embedded benchmark
+
+<!-- written by scripts/mini_docs.py: do not edit here -->
+
+Our own text in {count} languages of eight families and six scripts: {languages}. It is the offline default for
+the quickstart, for CI and for working on methods. It says little about real language: its sentences are short and made from
+{words} word lists by hand-written phrase grammars (`src/xstilts/mini/data/*.toml`; there is no code for any one language).
+
+One seeded generator draws *meanings* (who, what, where, when, how many, which colour, how sure); every language says the same
+meanings, so test items are parallel: the same ids, groups and labels in every language. Train and dev are in English only.
+
+| task | kind | train | dev | test, a language |
+|---|---|---:|---:|---:|
+{sizes}
+
+**Nothing can be read from words alone.** NLI, paraphrase and choice items come in sets of two or three that share all their
+words and differ in who does what; in a set every label is right once. So a model of words, word counts, lengths or hypotheses
+scores exactly chance (1/3, 1/2, 1/3); a test fits such models in every language. All people of one text are of one
+gender, so that no ending in any language tells who goes with what. A premise says one thing for sure and one with a
+doubt (*perhaps*, *probably*): what is doubted is neutral, whatever the hypothesis says of that person; what is sure
+is entailed, and anything else of the same kind about that person contradicts it (a person is in one place, has one profession,
+buys one thing in the story told).
+
+**Nothing of the test is in training.** Every pair of people and every pair of facts belongs to train, dev or test; test texts join
+people and facts that never met in a training text, nor in the text made for pretraining, and half of them use a
+sentence pattern that no training text has. Single names and single facts are known. For tagging, three tenths of
+every word list are kept out of training (the pretraining text has them).
+
+**Text for pretraining** (`xstilts.mini.sentences`, `xstilts.mini.parallel`) says a thing and says it again in other words, or asks and
+answers; `parallel` says one meaning in several languages.
+
+Every form is in a Debian spelling dictionary where there is one, or stands in `data/spelling.toml` with a reason
+(`scripts/install_dictionaries.sh`, `pytest -m hunspell`). Names are said in each language's own way (Ana, Анна, アンナ); tags
+follow Universal Dependencies; organisations and cities are inflected as the sentence needs.
+
+## One item of every task
+
+"""
+
+
+def shown(row: Example) -> str:
+    """An example on one line."""
+    match row:
+        case Text():
+            return f"{row.text} / {row.pair} -> **{row.label}**"
+        case Choice():
+            return f"{row.context} {row.question} " + " ".join(f"({number}) {option}" for number, option in enumerate(row.options)) + f" -> **{row.label}**"
+        case Words():
+            return " ".join(f"{word}/{tag}" for word, tag in zip(row.words, row.tags or (), strict=True))
+        case Passage():
+            answer = (row.answers or ())[0]
+            return f"{row.context} / {row.question} -> **{answer.text}** at {answer.start}"
+        case Parallel():
+            return f"{row.role}: {row.text}"
+
+
+def sentences() -> list[Sentence]:
+    """30 sentences: all shapes, moods and patterns."""
+    rng, out = Random("mini docs"), []
+    for turn in range(2):
+        for shape in SHAPES:
+            said = single(rng, shape, family=0.2, adjunct=0.6)
+            out.append(("know" if turn and said.mood in ("plain", "not") else "one", (said,)))
+    for number in range(6):
+        _, clauses = facts(rng, 2, "train")
+        out.append((PAIRS[number % len(PAIRS)], (clauses[0], clauses[1].to(("perhaps", "probably", "plain")[number % 3]))))
+    for mood in ("who", "what", "who", "what"):
+        _, clauses = facts(rng, 3, "train", one_verb=True)
+        while clauses[0].what == "job" or clauses[0].filler("n"):
+            _, clauses = facts(rng, 3, "train", one_verb=True)
+        out.append(("ask", (clauses[0].to(mood),)))
+    return out
+
+
+def page() -> str:
+    """The text of docs/mini.md."""
+    sizes = "\n".join(
+        f"| mini-{name} | {next(task.kind for task in TASKS if task.name == f'mini-{name}')} | "
+        + " | ".join(str(size.get(part, "")) for part in ("train", "dev", "test"))
+        + " |"
+        for name, size in SIZES.items()
+    )
+    names = ", ".join(f"{language(code).name} ({code})" for code in LANGUAGES)
+    words = len(language("en").lists)
+    out = INTRODUCTION.format(count=len(LANGUAGES), languages=names, words=words, sizes=sizes)
+    for task in TASKS:
+        out += f"**{task.name}** ({task.kind}). {task.about}\n\n"
+        for code in ("en", "sw", "ru") if task.trains else ("sw", "ru"):
+            rows = list(task.source.read(Path(), "test", code))
+            some = rows[4:7] if task.name in ("mini-nli", "mini-choice") and code == "en" else rows[4:6]
+            out += "".join(f"- {code}: {shown(row)}\n" for row in some)
+        out += "\n"
+    out += "## Thirty sentences\n\nThe same meaning in every language, for readers to check.\n\n"
+    for number, sentence in enumerate(sentences(), 1):
+        out += f"### {number}\n\n| | |\n|---|---|\n"
+        out += "".join(f"| {code} | {language(code).render(*sentence).text} |\n" for code in LANGUAGES) + "\n"
+    return out.rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page(), encoding="utf-8")
