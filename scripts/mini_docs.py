@@ -58,7 +58,8 @@ def shown(row: Example) -> str:
         case Text():
             return f"{row.text} / {row.pair} -> **{row.label}**"
         case Choice():
-            return f"{row.context} {row.question} " + " ".join(f"({number}) {option}" for number, option in enumerate(row.options)) + f" -> **{row.label}**"
+            options = " ".join(f"({number}) {option}" for number, option in enumerate(row.options))
+            return f"{row.context} {row.question} {options} -> **{row.label}**"
         case Words():
             return " ".join(f"{word}/{tag}" for word, tag in zip(row.words, row.tags or (), strict=True))
         case Passage():
