@@ -30,10 +30,9 @@ meanings, so test items are parallel: the same ids, groups and labels in every l
 **Nothing can be read from words alone.** NLI, paraphrase and choice items come in sets of two or three that share all their
 words and differ in who does what; in a set every label is right once. So a model of words, word counts, lengths or hypotheses
 scores exactly chance (1/3, 1/2, 1/3); a test fits such models in every language. All people of one text are of one
-gender, so that no ending in any language tells who goes with what. A premise says one thing for sure and one with a
-doubt (*perhaps*, *probably*): what is doubted is neutral, whatever the hypothesis says of that person; what is sure
-is entailed, and anything else of the same kind about that person contradicts it (a person is in one place, has one profession,
-buys one thing in the story told).
+gender, so that no ending in any language tells who goes with what. NLI and choice read a list of three checked sentences
+("True: ... False: ... Perhaps: ..."): what is marked true is entailed, what is marked false contradicts, the rest is neutral.
+Paraphrase compares two such lists of two sentences, one with the marks before and one with the marks after.
 
 **Nothing of the test is in training.** Every pair of people and every pair of facts belongs to train, dev or test; test texts join
 people and facts that never met in a training text, nor in the text made for pretraining, and half of them use a
@@ -71,7 +70,8 @@ def shown(row: Example) -> str:
 
 def sentences() -> list[Sentence]:
     """30 sentences: all shapes, moods and patterns."""
-    rng, out = Random("mini docs"), []
+    rng = Random("mini docs")
+    out: list[Sentence] = []
     for turn in range(2):
         for shape in SHAPES:
             said = single(rng, shape, family=0.2, adjunct=0.6)

@@ -48,7 +48,7 @@ TAGS = {
     "adjective": "ADJ", "number": "NUM", "verb": "VERB", "function": "DET", "organisation": "NOUN",
 }  # fmt: skip
 ENTITY = {"person": "PER", "family": "PER", "city": "LOC"}
-CLOSING = frozenset(".,;:?!。，、？；।؟،؛")
+CLOSING = frozenset(".,;:?!。，、？；：।؟،؛")
 ENDING = frozenset(".?!。？।؟")
 OPENING = frozenset("¿")
 DASHES = frozenset("—·・")

@@ -1,7 +1,9 @@
 """The tasks of the embedded benchmark: items as meanings first, the same for every language, then words.
 
-NLI, paraphrase and choice come in small sets of items that share all their words and differ in who does what:
-within a set every label is right once, so no label can be read from words, word pairs, lengths or hypotheses alone.
+NLI, paraphrase and choice read lists of checked sentences ("True: ... False: ... Perhaps: ..."). They come in small
+sets of items that share all their words and differ in what is marked as what: within a set every label is right once,
+so no label can be read from words, lengths or hypotheses alone. That holds for dev and test; training also has shorter
+lists and plainer differences, without which small encoders take very long to find out what is asked.
 """
 
 from __future__ import annotations
@@ -17,11 +19,26 @@ from xstilts.errors import DataError, nearest
 from xstilts.examples import Answer, Choice, Example, Parallel, Passage, Text, Words
 from xstilts.mini import grammar
 from xstilts.mini.grammar import Clause, Rendered, language
-from xstilts.mini.meaning import HEDGES, PAIRS, SHAPES, TRIPLES, Pick, facts, group_of, inventory, part_of_clause, single
+from xstilts.mini.meaning import (
+    HEDGES,
+    LEADS,
+    MARKS,
+    MARKS_AFTER,
+    PAIRS,
+    SHAPES,
+    TRIPLES,
+    Pick,
+    facts,
+    group_of,
+    inventory,
+    part_of_clause,
+    single,
+    topics,
+)
 
-# items a split (test: a language); NLI and choice come in threes, paraphrases in twos
+# items a split (test: a language); in dev and test NLI and choice come in threes, paraphrases in twos
 SIZES = {
-    "nli": {"train": 3999, "dev": 300, "test": 300},
+    "nli": {"train": 4000, "dev": 300, "test": 300},
     "paraphrase": {"train": 4000, "dev": 300, "test": 300},
     "choice": {"train": 3999, "dev": 300, "test": 300},
     "pos": {"train": 4000, "dev": 300, "test": 250},
@@ -37,6 +54,7 @@ HELD_OUT_WORDS = 0.3  # share of every word list that no training text of POS an
 HELD_OUT_RATE = 0.65  # how often a test sentence of POS and NER takes such a word
 
 Sentence = tuple[str, tuple[Clause, ...]]  # a sentence pattern and its clauses
+Lines = tuple[Sentence, ...]  # one text
 
 
 @dataclass(frozen=True)
@@ -44,9 +62,18 @@ class Item:
     """One item before any language."""
 
     group: str
-    texts: tuple[Sentence, ...]
+    texts: tuple[Lines, ...]
     label: int = 0
     answer: str = ""
+
+
+def write(code: str, lines: Lines) -> Rendered:
+    """A text in a language."""
+    grammar = language(code)
+    out = grammar.render(*lines[0])
+    for line in lines[1:]:
+        out = out.then(grammar.render(*line))
+    return out
 
 
 def _pattern(rng: Random, patterns: Sequence[str], part: str) -> str:
@@ -58,51 +85,74 @@ def _shuffled(rng: Random, clauses: Sequence[Clause]) -> tuple[Clause, ...]:
     return tuple(rng.sample(list(clauses), len(clauses)))
 
 
+def _notes(rng: Random, clauses: Sequence[Clause], marks: Sequence[int], lead: Lines = (), patterns: Sequence[str] = MARKS) -> Lines:
+    """A list of checked sentences in any order: clause i is true (0), left open (1) or false (2), as marks[i] says."""
+    order = rng.sample(range(len(clauses)), len(clauses))
+    return (*lead, *((patterns[marks[i]], (clauses[i],)) for i in order))
+
+
+def _lead(rng: Random, part: str) -> Lines:
+    """Half of the lists have an opening sentence; half of those of the test have one that no training text has."""
+    return ((_pattern(rng, LEADS, part), ()),) if part == "test" or rng.random() < 0.5 else ()
+
+
+def _turns(rng: Random) -> list[tuple[int, int, int]]:
+    """The three marks on three clauses, turned round, so that every clause has every mark once."""
+    marks = rng.sample(range(3), 3)
+    return [(marks[turn], marks[(turn + 1) % 3], marks[(turn + 2) % 3]) for turn in range(3)]
+
+
 def _nli(rng: Random, part: str) -> list[Item]:
-    _, (one, two) = facts(rng, 2, part)
-    first, second = one.filler("s"), two.filler("s")
-    swapped_one, swapped_two = two.by(first), one.by(second)
-    pattern, hedge = _pattern(rng, PAIRS, part), rng.choice(HEDGES)
-    neutral = (one.to(hedge), two) if rng.random() < 0.5 else (swapped_one.to(hedge), swapped_two)
-    premises = ((one, two.to(hedge)), neutral, (swapped_one, swapped_two.to(hedge)))
-    group = group_of((one, two))
-    return [Item(group, ((pattern, _shuffled(rng, premise)), ("one", (one,))), label) for label, premise in enumerate(premises)]
+    clauses, lead = topics(rng, 3, part), _lead(rng, part)
+    if part == "train":  # lists of one, two and three: the shorter ones show what to look for
+        clauses = clauses[: rng.randint(1, 3)]
+        marks = rng.sample(range(3), len(clauses))
+        premise = _notes(rng, clauses, marks, lead)
+        return [Item(group_of(clauses), (premise, (("one", (c,)),)), mark) for c, mark in zip(clauses, marks, strict=True)]
+    asked = rng.randrange(3)
+    hypothesis: Lines = (("one", (clauses[asked],)),)
+    return [Item(group_of(clauses), (_notes(rng, clauses, turn, lead), hypothesis), turn[asked]) for turn in _turns(rng)]
 
 
 def _paraphrase(rng: Random, part: str) -> list[Item]:
-    _, (one, two) = facts(rng, 2, part)
-    swapped = (two.by(one.filler("s")), one.by(two.filler("s")))
-    before = _pattern(rng, PAIRS, part)
-    after = rng.choice([pattern for pattern in PAIRS[:-1] if pattern != before])
-    text = (before, _shuffled(rng, (one, two)))
-    group = group_of((one, two))
-    return [Item(group, (text, (after, _shuffled(rng, other))), label) for label, other in enumerate((swapped, (one, two)))]
+    clauses, lead = topics(rng, 2, part), _lead(rng, part)
+    one, two, other = rng.sample(range(3), 3)
+    same, different = (one, two), (two, one)
+    if part == "train" and rng.random() < 0.5:  # easier: a list of one, or a mark that the first text does not have
+        if rng.random() < 0.5:
+            clauses = clauses[:1]
+        else:
+            different = rng.choice(((other, two), (one, other)))
+    text = _notes(rng, clauses, same, lead)
+    return [
+        Item(group_of(clauses), (text, _notes(rng, clauses, marks, (), MARKS_AFTER)), label)
+        for label, marks in enumerate((different, same))
+    ]
 
 
 def _choice(rng: Random, part: str) -> list[Item]:
-    _, clauses = facts(rng, 3, part)
-    people = [c.filler("s") for c in clauses]
-    if rng.random() < 0.5:  # who of the three?
-        options = [clauses[0].by(person) for person in people]
-    else:  # which of the three facts?
-        options = [c.by(people[0]) for c in clauses]
-    options = rng.sample(options, 3)
-    pattern, items = _pattern(rng, TRIPLES, part), []
-    for turn in range(3):
-        context = [c.by(people[(number + turn) % 3]) for number, c in enumerate(clauses)]
-        label = next(number for number, option in enumerate(options) if option in context)
-        texts = [(pattern, _shuffled(rng, context)), ("which", ()), *(("one", (option,)) for option in options)]
-        items.append(Item(group_of(clauses), tuple(texts), label))
+    clauses, lead = topics(rng, 3, part), _lead(rng, part)
+    options = rng.sample(clauses, 3)
+    shown = ((("which", ()),), *((("one", (option,)),) for option in options))
+    items = []
+    for marks in _turns(rng):
+        label = options.index(clauses[marks.index(0)])
+        items.append(Item(group_of(clauses), (_notes(rng, clauses, marks, lead), *shown), label))
     return items
 
 
 def _qa(rng: Random, part: str) -> list[Item]:
-    fact, clauses = facts(rng, 3, part, one_verb=True)
-    context = (_pattern(rng, TRIPLES, part), _shuffled(rng, clauses))
-    asked = rng.randrange(3)
-    mood = "who" if fact in ("job", "count") or rng.random() < 0.5 else "what"
-    question = ("ask", (context[1][asked].to(mood),))
-    return [Item(group_of(clauses), (context, question), answer=f"{'s' if mood == 'who' else 'x'}{asked + 1}")]
+    if rng.random() < 0.6:
+        clauses = topics(rng, 3, part)
+    else:
+        clauses = facts(rng, 3, part, one_verb=True)[1]
+    told, asked = _shuffled(rng, clauses), rng.randrange(3)
+    if told[asked].what == "job" or told[asked].filler("n") or rng.random() < 0.5:
+        mood, answer = "who", f"s{asked + 1}"
+    else:
+        mood, answer = "what", f"x{asked + 1}"
+    context: Lines = ((_pattern(rng, TRIPLES, part), told),)
+    return [Item(group_of(clauses), (context, (("ask", (told[asked].to(mood),)),)), answer=answer)]
 
 
 @cache
@@ -153,7 +203,7 @@ def _tagged(rng: Random, part: str, shapes: Sequence[str], family: float) -> lis
     else:
         clauses = (draw(), draw())
         pattern = _pattern(rng, PAIRS, part)
-    return [Item("/".join(sorted(c.key() for c in clauses)), ((pattern, clauses),))]
+    return [Item("/".join(sorted(c.key() for c in clauses)), (((pattern, clauses),),))]
 
 
 def _pos(rng: Random, part: str) -> list[Item]:
@@ -185,13 +235,9 @@ def items(task: str, part: str) -> tuple[Item, ...]:
     return tuple(out[: SIZES[task][part]])
 
 
-def _render(code: str, sentence: Sentence) -> Rendered:
-    return language(code).render(*sentence)
-
-
 def examples_of(task: str, code: str, name: str, item: Item) -> Iterator[Example]:
     """An item in a language: one example, for retrieval the query and its translation."""
-    texts = [_render(code, sentence) for sentence in item.texts]
+    texts = [write(code, lines) for lines in item.texts]
     match task:
         case "nli" | "paraphrase":
             labels = NLI_LABELS if task == "nli" else PARAPHRASE_LABELS
@@ -205,7 +251,7 @@ def examples_of(task: str, code: str, name: str, item: Item) -> Iterator[Example
         case "qa":
             yield Passage(name, texts[1].text, texts[0].text, (Answer(*texts[0].span(item.answer)),), item.group)
         case "retrieval":
-            yield Parallel(f"q-{name}", _render("en", item.texts[0]).text, "query", f"c-{name}", item.group)
+            yield Parallel(f"q-{name}", write("en", item.texts[0]).text, "query", f"c-{name}", item.group)
             yield Parallel(f"c-{name}", texts[0].text, "candidate", None, item.group)
 
 

@@ -24,8 +24,13 @@ HEDGES = ("perhaps", "probably")
 # sentence patterns of two and of three clauses; the last of each never stands in a training text of a task
 PAIRS = ("and", "but", "dot", "while")
 TRIPLES = ("three_and", "three_dot", "three_but")
+# how a list of checked sentences says that one is true, left open or false, before it and after it
+MARKS = ("true", "open", "false")
+LEADS = ("lead", "lead_list")  # sentences that may open such a list; the last never stands in a training text of a task
+MARKS_AFTER = ("true_after", "open_after", "false_after")
 FACTS = ("at", "live", "job", "act", "colour", "count")  # what two or three people can be told apart by
 FACT_WEIGHTS = (5, 3, 3, 5, 2, 2)
+TOPICS = ("at", "live", "work", "job", "act")  # facts of different kinds that may stand side by side
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,9 @@ def _values(rng: Random, fact: str, count: int, same_verb: bool) -> list[Clause]
         return [clause("at", s="", p=place) for place in _some(rng, have.lists["place"], count)]
     if fact == "live":
         return [clause("live", s="", c=city) for city in _some(rng, have.lists["city"], count)]
+    if fact == "work":
+        heads = [(rng.choice(("university", "bank")), f"city:{city}") for city in _some(rng, have.lists["city"], count)]
+        return [clause("work", s="", g=head, h=name) for head, name in heads]
     if fact == "job":
         return [clause("job", s="", r=role) for role in _some(rng, have.lists["role"], count)]
     if fact == "act" and not same_verb:
@@ -142,22 +150,35 @@ def _values(rng: Random, fact: str, count: int, same_verb: bool) -> list[Clause]
     return [clause(verb, s="", n=number, o=entry) for number in _some(rng, have.lists["number"], count)]
 
 
+def _people(rng: Random, count: int, part: str) -> list[str]:
+    gender = rng.choice("fm")
+    while True:
+        people = _some(rng, inventory().people[gender], count)
+        if part_of_pairs(people, "people") == part:
+            return people
+
+
 def facts(rng: Random, count: int, part: str, one_verb: bool = False) -> tuple[str, list[Clause]]:
     """`count` people of one gender with a fact each, of one kind, for a part; also the kind.
 
     One gender: so that no form depends on which fact goes with which person, in any language.
     """
-    have = inventory()
     fact = rng.choices(FACTS, FACT_WEIGHTS)[0]
     one_verb = one_verb or rng.random() < 0.5
-    gender = rng.choice("fm")
-    people = _some(rng, have.people[gender], count)
-    while part_of_pairs(people, "people") != part:
-        people = _some(rng, have.people[gender], count)
-    values = _values(rng, fact, count, one_verb)
-    while part_of_pairs([value.value() for value in values], "facts") != part:
+    people = _people(rng, count, part)
+    while True:
         values = _values(rng, fact, count, one_verb)
-    return fact, [value.by(person) for value, person in zip(values, people, strict=True)]
+        if part_of_pairs([value.value() for value in values], "facts") == part:
+            return fact, [value.by(person) for value, person in zip(values, people, strict=True)]
+
+
+def topics(rng: Random, count: int, part: str) -> list[Clause]:
+    """`count` people of one gender with a fact each, all of different kinds, for a part."""
+    people = _people(rng, count, part)
+    while True:
+        values = [_values(rng, topic, 1, False)[0] for topic in _some(rng, TOPICS, count)]
+        if part_of_pairs([value.value() for value in values], "facts") == part:
+            return [value.by(person) for value, person in zip(values, people, strict=True)]
 
 
 def group_of(clauses: Sequence[Clause]) -> str:
