@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForS
 
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from xstilts.engine import batch as batches
-from xstilts.engine import classify, dropout, hf, mask, retrieve, span, tag
+from xstilts.engine import classify, dropout, hf, mask, packed, retrieve, span, tag, vocabulary
 from xstilts.engine import train as training
 from xstilts.engine.batch import batch_of, by_length, columns, load_columns, save_columns, schedule
 from xstilts.engine.predict import predict
@@ -75,6 +75,30 @@ def test_padded_families_get_the_same_states(tmp_path: Path, monkeypatch: pytest
         monkeypatch.setattr(hf, "_FIRST_POSITION", {})
         padded = hf.hidden_states(hf.load_encoder(folder).eval(), batch, layer=1)
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
+
+
+def test_packed_attention_has_the_gradients_of_attention_row_by_row() -> None:
+    lengths = np.array([9, 8, 8, 3, 1])
+    plan = packed.layout(lengths, "cpu")
+    assert [group.shape for group in plan.groups] == [(5, 9)]
+    plan = packed.layout(np.array([40, 39, 12, 12]), "cpu")
+    assert [(group.shape, group.mask is None) for group in plan.groups] == [((2, 40), False), ((2, 12), True)]
+    lengths = np.array([40, 39, 12, 12])
+    draw = torch.Generator().manual_seed(0)
+    values = [torch.randn(1, 2, 103, 4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weight = torch.randn(1, 103, 2, 4, generator=draw, dtype=torch.float64)
+
+    def gradients(mixed: torch.Tensor) -> list[torch.Tensor]:
+        return [mixed.detach(), *torch.autograd.grad((mixed * weight).sum(), values)]
+
+    ours = gradients(packed.attention(torch.nn.Module(), *values, None, packed=plan)[0])
+    rows = [x.split(lengths.tolist(), dim=2) for x in values]
+    plain = [torch.nn.functional.scaled_dot_product_attention(q, k, v) for q, k, v in zip(*rows, strict=True)]
+    theirs = gradients(torch.cat(plain, dim=2).transpose(1, 2))
+    fused = gradients(packed._fused(*(x[0].transpose(0, 1) * f for x, f in zip(values, (0.5, 1, 1), strict=True)), plan)[None])
+    for one, other, third in zip(ours, theirs, fused, strict=True):
+        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(third, other)
 
 
 def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -149,6 +173,52 @@ def test_micro_batches_move_only_rounding(tmp_path: Path, monkeypatch: pytest.Mo
     for name, value in ours.items():
         # Adam turns a rounding of a gradient near zero into a step of the rate's size: compare the bulk
         assert float((value - theirs[name]).abs().mean()) < 1e-5, name
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("kind", ["classify", "span"])
+def test_a_trimmed_table_trains_to_the_same_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind, decay: float) -> None:
+    start, task = make_model(tmp_path / "m"), toy_task(kind, toy_rows(kind, 6))
+    recipe = replace(RECIPE, steps=12, weight_decay=decay, selections=1)
+    trims = []
+    trim = vocabulary.trim
+    monkeypatch.setattr(vocabulary, "trim", lambda *given: trims.append(trim(*given)) or trims[-1])
+    stage, small = fit(task, start, tmp_path / "small", recipe)
+    monkeypatch.setattr(vocabulary, "trim", lambda *given: None)
+    _, full = fit(task, start, tmp_path / "full", recipe)
+    name = "embeddings.word_embeddings.weight"
+    before, ours, theirs = (load_file(f / "model.safetensors") for f in (start, small / "encoder", full / "encoder"))
+    assert all(value.shape == theirs[key].shape for key, value in ours.items())
+    untouched = np.setdiff1d(np.arange(len(before[name])), trims[0].kept)
+    assert 20 < len(untouched) < 60
+    if decay:
+        torch.testing.assert_close(ours[name][untouched], theirs[name][untouched], rtol=1e-6, atol=0)
+        assert not torch.equal(ours[name][untouched], before[name][untouched])
+    else:  # a row that no batch looks up stays what it was, to the bit, either way
+        assert torch.equal(ours[name][untouched], before[name][untouched])
+        assert torch.equal(theirs[name][untouched], before[name][untouched])
+    for key, value in ours.items():  # the norm of the clip is summed in another order: rounding
+        assert float((value - theirs[key]).abs().mean()) < 1e-5, key
+    one, two = (answers(stage, folder, task, tmp_path / folder.parent.name / "p") for folder in (small, full))
+    assert one["pred"] == two["pred"]
+    np.testing.assert_allclose(np.concatenate(one["scores"]), np.concatenate(two["scores"]), atol=1e-3)
+
+
+def test_nothing_is_trimmed_where_all_rows_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "trim", lambda *_: pytest.fail("masked language modelling scores every row"))
+    fit(toy_task("mask"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, steps=1))
+
+
+def test_a_saved_state_of_another_form_is_not_resumed(tmp_path: Path) -> None:
+    task, start = toy_task("classify"), make_model(tmp_path / "m")
+    calls = iter(range(100))
+    with pytest.raises(Stopped):
+        fit(task, start, tmp_path / "d", stop=lambda: next(calls) >= 9)
+    saved = tmp_path / "d/state/state.json"
+    saved.write_text(json.dumps({**json.loads(saved.read_text()), "form": 1}))
+    fit(task, start, tmp_path / "d")
+    fit(task, start, tmp_path / "whole")
+    assert (tmp_path / "d/out/encoder/model.safetensors").read_bytes() == (tmp_path / "whole/out/encoder/model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)

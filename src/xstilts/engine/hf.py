@@ -64,9 +64,14 @@ def load_encoder(folder: Path, dropout: float = 0.0, device: str = "cpu") -> Pre
     return loaded
 
 
+def packs(model: PreTrainedModel) -> bool:
+    """True when the model's family can take rows without padding."""
+    return model.config.model_type in _FIRST_POSITION
+
+
 def pack(model: PreTrainedModel) -> None:
     """Let the model take rows without padding, where its family can."""
-    if model.config.model_type in _FIRST_POSITION:
+    if packs(model):
         model.set_attn_implementation(packed.NAME)
 
 
@@ -112,7 +117,7 @@ def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tens
     device = str(batch.ids_N.device)
     within = np.concatenate([np.arange(n) for n in batch.lengths])
     inputs: dict[str, Any] = {"output_hidden_states": layer != -1}
-    if model.config.model_type in _FIRST_POSITION:
+    if packs(model):
         first = _FIRST_POSITION[model.config.model_type](model.config)
         inputs |= {"input_ids": batch.ids_N[None], "position_ids": torch.from_numpy(within + first).to(device)[None]}
         inputs |= {"packed": packed.layout(batch.lengths, device)}
@@ -171,8 +176,6 @@ def tokenizer_facts(folder: Path) -> str:
 def type_ids(tokenizer: PreTrainedTokenizerBase) -> bool:
     """True when the model tells the two texts of a pair apart by token types."""
     return "token_type_ids" in tokenizer.model_input_names
-
-
 
 
 def config_of(folder: Path) -> dict[str, object]:

@@ -2,13 +2,19 @@
 
 The linear layers, norms and activations of an encoder work token by token; padding is wasted on them. Here a
 batch of rows of lengths l1..lB enters the model as one row of N = l1+..+lB tokens with explicit positions; the
-attention function registered below cuts it into groups of rows of similar length. On CPUs it multiplies the score
-matrices out (the fused kernel's backward pass is many times slower there at the lengths of sentences: docs/lab-notebook.md).
+attention function registered below cuts it into groups of neighbours of similar length, so that only the score
+matrices are padded, and little. On CPUs it multiplies them out, forward and backward, into memory that all groups
+share: the fused kernel's backward pass is many times slower at the lengths of sentences, and autograd would fill
+one zero gradient of the whole batch for every group (docs/lab-notebook.md).
+
+Shape suffixes: N tokens of all rows, h heads, D width of a head, b rows of a group, T tokens of its longest row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +28,11 @@ SLACK = 1.25  # a group's longest row may be this much longer than its shortest 
 
 @dataclass(frozen=True)
 class Group:
-    """Rows that attention pads to one width: where their tokens are in the packed row, and back."""
+    """Neighbouring rows that attention pads to one width T."""
 
-    gather: Tensor  # [b, T] positions in the packed row (padding repeats the row's first token)
-    valid: Tensor | None  # [n] flat positions of the real tokens in [b, T]; None when nothing is padded
+    tokens: slice  # where their tokens stand in the packed row
+    shape: tuple[int, int]  # (b, T)
+    places: Tensor | None  # [n] where those tokens go in the flat [b * T]; None when nothing is padded
     mask: Tensor | None  # [b, 1, 1, T] 0 or -inf; None when nothing is padded
 
 
@@ -50,19 +57,81 @@ def layout(lengths: NDArray[np.int64], device: str) -> Layout:
             if high_ > max(low_ * SLACK, low_ + 8):
                 break
             low, high, last = low_, high_, last + 1
-        groups.append(_group(starts[first:last], lengths[first:last], high, device))
+        groups.append(_group(slice(int(starts[first]), int(starts[last])), lengths[first:last], high, device))
         first = last
     return Layout(lengths, tuple(groups))
 
 
-def _group(starts: NDArray[np.int64], lengths: NDArray[np.int64], width: int, device: str) -> Group:
-    columns = np.arange(width)[None, :]
-    inside = columns < lengths[:, None]
-    gather = torch.from_numpy(np.where(inside, starts[:, None] + columns, starts[:, None])).to(device)
+def _group(tokens: slice, lengths: NDArray[np.int64], width: int, device: str) -> Group:
+    inside = np.arange(width)[None, :] < lengths[:, None]
     if inside.all():
-        return Group(gather, None, None)
+        return Group(tokens, inside.shape, None, None)
     mask = torch.from_numpy(np.where(inside, 0.0, -np.inf).astype(np.float32))[:, None, None, :].to(device)
-    return Group(gather, torch.from_numpy(np.flatnonzero(inside)).to(device), mask)
+    return Group(tokens, inside.shape, torch.from_numpy(np.flatnonzero(inside)).to(device), mask)
+
+
+def _padded(x_NhD: Tensor, group: Group) -> Tensor:
+    """[b, h, T, D] a group's rows, padded with zeros."""
+    own = x_NhD[group.tokens]
+    if group.places is not None:
+        own = own.new_zeros(group.shape[0] * group.shape[1], *own.shape[1:]).index_copy(0, group.places, own)
+    return own.unflatten(0, group.shape).transpose(1, 2)
+
+
+def _packed(x_bhTD: Tensor, group: Group) -> Tensor:
+    """[n, h, D] a group's tokens without their padding."""
+    flat = x_bhTD.transpose(1, 2).flatten(0, 1)
+    return flat if group.places is None else flat[group.places]
+
+
+class _Attention(torch.autograd.Function):
+    """softmax(q k^T) v within each row; its gradient by the chain rule, written once into memory for all groups."""
+
+    @staticmethod
+    def forward(ctx: Any, q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout) -> Tensor:
+        out_NhD = torch.empty_like(q_NhD, memory_format=torch.contiguous_format)
+        kept = []
+        for group in packed.groups:
+            q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
+            scores = q @ k.transpose(-1, -2)
+            if group.mask is not None:
+                scores += group.mask.to(scores.dtype)
+            weights = scores.softmax(-1)
+            out_NhD[group.tokens] = _packed(weights @ v, group)
+            kept += [q, k, v, weights]
+        ctx.save_for_backward(out_NhD, *kept)
+        ctx.packed = packed
+        return out_NhD
+
+    @staticmethod
+    def backward(ctx: Any, grad_NhD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+        out_NhD, *kept = ctx.saved_tensors
+        into = tuple(torch.empty_like(out_NhD) for _ in range(3))
+        mean_Nh1 = (grad_NhD * out_NhD).sum(-1, keepdim=True, dtype=torch.float32)  # of the weights' gradients, under the weights
+        for number, group in enumerate(ctx.packed.groups):
+            q, k, v, weights = kept[4 * number : 4 * number + 4]
+            grad = _padded(grad_NhD, group)
+            grad_scores = weights * (grad @ v.transpose(-1, -2) - _padded(mean_Nh1.to(grad.dtype), group))
+            for target, value in zip(into, _products(grad, q, k, weights, grad_scores), strict=True):
+                target[group.tokens] = _packed(value, group)
+        return *into, None
+
+
+def _products(grad: Tensor, q: Tensor, k: Tensor, weights: Tensor, grad_scores: Tensor) -> Iterator[Tensor]:
+    """The gradients of query, key and value, [b, h, T, D] each."""
+    yield grad_scores @ k
+    yield grad_scores.transpose(-1, -2) @ q
+    yield weights.transpose(-1, -2) @ grad
+
+
+def _fused(q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout) -> Tensor:
+    """The same through torch's fused kernels: GPUs."""
+    parts = []
+    for group in packed.groups:
+        q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
+        mask = None if group.mask is None else group.mask.to(q.dtype)
+        parts.append(_packed(nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0), group))
+    return torch.cat(parts)
 
 
 def attention(
@@ -72,21 +141,12 @@ def attention(
     """Attention of a packed row: [1, h, N, D] each; returns [1, N, h, D]. Full attention within each row, none between."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     q_NhD, k_NhD, v_NhD = (x[0].transpose(0, 1) for x in (query * scale, key, value))
-    parts = []
     with torch.autocast(query.device.type, enabled=False):
-        for group in packed.groups:
-            q, k, v = (x[group.gather].transpose(1, 2) for x in (q_NhD, k_NhD, v_NhD))
-            if query.device.type == "cpu":
-                scores = q @ k.transpose(-1, -2)
-                if group.mask is not None:
-                    scores = scores + group.mask.to(scores.dtype)
-                mixed = scores.softmax(-1) @ v
-            else:
-                mask = None if group.mask is None else group.mask.to(q.dtype)
-                mixed = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-            out = mixed.transpose(1, 2).flatten(0, 1)
-            parts.append(out if group.valid is None else out[group.valid])
-    return torch.cat(parts).unsqueeze(0), None
+        if query.device.type == "cpu":
+            mixed: Tensor = _Attention.apply(q_NhD, k_NhD, v_NhD, packed)
+        else:
+            mixed = _fused(q_NhD, k_NhD, v_NhD, packed)
+    return mixed.unsqueeze(0), None
 
 
 def _no_mask(*_: object, **__: object) -> None:

@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.engine import hf, mask
+from xstilts.engine import hf, mask, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.batch import Columns, batch_of, by_length, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
@@ -36,6 +36,7 @@ MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not res
 MICRO_GPU = 16384
 SAVE_EVERY = 60.0  # seconds between two saved states
 REPORT_EVERY = 0.5
+FORM = 2  # of a saved state; a state of another form is not resumed, the training starts anew
 NO_DECAY = ("bias", "norm.weight", "LayerNorm.weight", "layer_norm.weight")
 
 
@@ -43,6 +44,7 @@ NO_DECAY = ("bias", "norm.weight", "LayerNorm.weight", "layer_norm.weight")
 class State:
     """Where a training stands, beside weights and moments."""
 
+    form: int = FORM
     step: int = 0
     examples: int = 0
     tokens: int = 0
@@ -85,6 +87,13 @@ def train(
         return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
 
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
+    dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
+    trimmed = None
+    if all(material.task.kind != "mask" for material in materials):
+        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
+    if trimmed is not None:
+        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
+        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
     generator = torch.Generator().manual_seed(stage.seed)
     tasks = {m.task.name: m.task for m in materials}
     heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in tasks.items()}
@@ -99,7 +108,6 @@ def train(
     )
     optimizer = _optimizer(whole, recipe)
     state, best = _resume(draft / "state", whole, optimizer)
-    dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
     at = _selection_steps(len(plan), recipe.selections if dev else 0)
 
     pool = models.root(stage).pool
@@ -112,7 +120,8 @@ def train(
         step = plan[state.step]
         material = materials[step.share]
         kind, head = TRAINS[material.task.kind], heads[material.task.name]
-        _set_rate(optimizer, recipe, state.step, len(plan))
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(recipe, state.step, len(plan))
         total, targets = 0.0, 0
         for rows_B in by_length(material.columns, step.examples, budget):
             batch = batch_of(material.columns, rows_B, device)
@@ -163,6 +172,9 @@ def train(
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best and 0 <= state.best_step < len(plan):
         whole.load_state_dict(best)
+    if trimmed is not None:
+        taken = state.best_step if 0 <= state.best_step else len(plan)
+        vocabulary.restore(encoder, trimmed, _decay(recipe, taken, len(plan)))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
     models.save(model, tasks, out)
@@ -187,12 +199,15 @@ def _optimizer(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=recipe.lr, eps=recipe.eps, fused=True)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, steps: int) -> None:
-    """Linear warm-up over the first share of the steps, then linear decay to zero."""
+def _rate(recipe: Recipe, step: int, steps: int) -> float:
+    """The learning rate of a step: linear warm-up over the first share of the steps, then linear decay to zero."""
     warm = round(recipe.warmup * steps)
-    factor = (step + 1) / warm if step < warm else (steps - step) / max(1, steps - warm)
-    for group in optimizer.param_groups:
-        group["lr"] = recipe.lr * factor
+    return recipe.lr * ((step + 1) / warm if step < warm else (steps - step) / max(1, steps - warm))
+
+
+def _decay(recipe: Recipe, step: int, steps: int) -> float:
+    """What decoupled weight decay (Loshchilov and Hutter 2019) has left of a weight without gradient after `step` steps."""
+    return float(np.prod([1 - _rate(recipe, s, steps) * recipe.weight_decay for s in range(step)]))
 
 
 def _step(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter], targets: int, clip: float) -> None:
@@ -245,6 +260,8 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     try:
         saved = json.loads((folder / "state.json").read_text("utf-8"))
     except FileNotFoundError:
+        return State(), {}
+    if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
     whole.load_state_dict({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
