@@ -104,7 +104,7 @@ class _Attention(torch.autograd.Function):
         return out_NhD
 
     @staticmethod
-    def backward(ctx: Any, grad_NhD: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad_NhD: Tensor) -> tuple[Tensor | None, ...]:
         out_NhD, *kept = ctx.saved_tensors
         into = tuple(torch.empty_like(out_NhD) for _ in range(3))
         mean_Nh1 = (grad_NhD * out_NhD).sum(-1, keepdim=True, dtype=torch.float32)  # of the weights' gradients, under the weights

@@ -173,7 +173,7 @@ def train(
     if best and 0 <= state.best_step < len(plan):
         whole.load_state_dict(best)
     if trimmed is not None:
-        taken = state.best_step if 0 <= state.best_step else len(plan)
+        taken = state.best_step if state.best_step >= 0 else len(plan)
         vocabulary.restore(encoder, trimmed, _decay(recipe, taken, len(plan)))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
