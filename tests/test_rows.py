@@ -375,4 +375,5 @@ def test_parts_that_share_a_text_under_two_groups_are_an_error() -> None:
     """Two copies of one premise in different groups fall on both sides of the cut: `without` takes the training one."""
     made = tuple(Text(str(i), "the same", "h", "yes", f"g{i}") for i in range(200))
     report = check(toy({("a", "en"): made}, parts=Parts("a", "a", "")), Path())
-    assert ("error", "no rows are left for train; name other splits for its parts") in [(finding.level, finding.text) for finding in report.findings]
+    said = ("error", "no rows are left for train; name other splits for its parts")
+    assert said in [(finding.level, finding.text) for finding in report.findings]

@@ -289,6 +289,8 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
     for split in task.source.splits:
         parallel: dict[str, Sequence[Example]] = {}
         for language in languages:
+            if language not in task.languages and split not in (task.parts.train, task.parts.dev):
+                continue
             try:
                 paths = task.source.files(data, split, language)
             except DataError:

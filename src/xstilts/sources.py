@@ -104,7 +104,7 @@ class Files:
                     raise DataError(f'split "{split}" is there in "{file.only}" only, not in "{language}"')
                 names = " or ".join(file.names(language))
                 if file.beside:
-                    names += f" (and beside it {', '.join(file.beside)})"
+                    names += f" (with {', '.join(_fill(name, language) for name in file.beside)} beside it)"
                 usable = [s for s in self.by_split if s != split and s not in self.test_only and self.has(data, s, language)]
                 others = ", ".join(usable)
                 hint = f"; splits that are there: {others} (a study may name one under [splits.TASK])" if usable else ""
