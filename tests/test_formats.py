@@ -15,6 +15,8 @@ from xstilts.readers import (
     commonsenseqa_jsonl,
     copa_jsonl,
     cosmosqa_csv,
+    dream_json,
+    ecare_jsonl,
     fingerprint,
     grouped_as_in,
     headed_tsv,
@@ -29,6 +31,7 @@ from xstilts.readers import (
     squad_json,
     squad_jsonl,
     supertags,
+    topics_tsv,
     words_jsonl,
     words_tsv,
 )
@@ -96,7 +99,43 @@ def test_parallel_rows_take_the_groups_of_the_english_ones(tmp_path: Path) -> No
         read(reader, tmp_path / "dev-de.tsv", "A\tB\t1\nC\tD\t0\nB\tE\t1\nx\ty\t0\n", "de")
 
 
+def test_rows_of_one_part_and_groups_that_the_file_names(file: Path) -> None:
+    records = [{"premise": "p", "hypothesis": "h", "label": "neutral", "tag": tag, "image": f"i-{tag}"} for tag in ("train", "dev")]
+    text = "\n".join(map(json.dumps, records))
+    assert read(nli_jsonl("d", NLI, group_field="image", only=("tag", "dev")), file, text) == [Text("d-2", "p", "h", "neutral", "i-dev")]
+    with pytest.raises(DataError, match='file.txt:1: no "part"'):
+        read(nli_jsonl("d", NLI, only=("part", "dev")), file, text)
+
+
+def test_topics_share_their_index_in_every_language(file: Path) -> None:
+    assert read(topics_tsv("dev", ("travel",)), file, "index_id\tcategory\ttext\n431\ttravel\tT.\n") == [
+        Text("dev-431", "T.", None, "travel", "dev-431")
+    ]
+    with pytest.raises(DataError, match='file.txt:2: label "health" is none of travel'):
+        read(topics_tsv("dev", ("travel",)), file, "index_id\tcategory\ttext\n431\thealth\tT.\n")
+
+
 # Choices
+
+
+def test_ecare_asks_like_copa(file: Path) -> None:
+    record = {"index": "dev-0", "premise": "P", "ask-for": "effect", "hypothesis1": "a", "hypothesis2": "b", "label": 0}
+    (row,) = read(ecare_jsonl("dev"), file, json.dumps(record))
+    assert row == Choice("dev-1", "P", ("a", "b"), "What happened as a result?", 0, fingerprint("P"))
+
+
+def test_dream_has_several_questions_a_dialogue(file: Path) -> None:
+    questions = [{"question": q, "choice": ["a", "b", "c"], "answer": answer} for q, answer in (("Q?", "b"), ("R?", "c"))]
+    rows = read(dream_json("dev"), file, json.dumps([[["M: x", "W: y"], questions, "14-349"]]))
+    assert [(row.id, row.context, row.label, row.group) for row in rows if isinstance(row, Choice)] == [
+        ("dev-1-1", "M: x W: y", 1, "14-349"),
+        ("dev-1-2", "M: x W: y", 2, "14-349"),
+    ]
+    questions[0]["answer"] = "d"
+    with pytest.raises(DataError, match='dialogue 1: the answer "d" is not one of the choices'):
+        read(dream_json("dev"), file, json.dumps([[["M: x"], questions, "14-349"]]))
+    with pytest.raises(DataError, match="dialogue 1: expected .turns, questions, id.; download"):
+        read(dream_json("dev"), file, json.dumps([["x"]]))
 
 
 def test_copa_asks_in_english_and_items_keep_their_number(file: Path) -> None:

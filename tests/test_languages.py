@@ -61,6 +61,14 @@ def test_a_genus_lies_in_one_family() -> None:
     assert {genus: found for genus, found in families.items() if len(found) > 1} == {}
 
 
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("de", "deu_Latn"), ("zh", "zho_Hans"), ("ar", "arb_Arab"), ("th", "tha_Thai"), ("ur", "urd_Arab"), ("ms", "zsm_Latn")],
+)
+def test_names_in_flores(code: str, name: str) -> None:
+    assert language(code).flores == name
+
+
 @pytest.mark.parametrize(("given", "meant"), [("German", "de"), ("deu", "de"), ("enn", "en")])
 def test_an_unknown_code_is_refused_with_the_nearest(given: str, meant: str) -> None:
     with pytest.raises(DataError, match=f'no language "{given}".*"{meant}"'):

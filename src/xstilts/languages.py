@@ -27,6 +27,12 @@ class Language:
     iso3: str
     speakers: float | None = None  # millions
 
+    @property
+    def flores(self) -> str:
+        """The name under which FLORES, and SIB-200 after it, keep the language: deu_Latn."""
+        code = {"ar": "arb", "zh": "zho"}.get(self.code, self.iso3)
+        return f"{code}_{_ISO_15924.get(self.script, self.script[:4])}"
+
 
 _TABLE = """
 af  | Afrikaans      | Afrikaans        | Latin      | Indo-European        | Germanic            | afr
@@ -94,6 +100,12 @@ zh  | Chinese        | 中文               | Han        | Sino-Tibetan         
 zu  | Zulu           | isiZulu          | Latin      | Niger-Congo          | Bantu               | zul
 """
 
+
+# scripts whose ISO 15924 code is not how their name begins
+_ISO_15924 = {"Latin": "Latn", "Cyrillic": "Cyrl", "Greek": "Grek", "Hebrew": "Hebr", "Devanagari": "Deva", "Gujarati": "Gujr"} | {
+    "Armenian": "Armn", "Japanese": "Jpan", "Georgian": "Geor", "Kannada": "Knda", "Hangul": "Hang", "Malayalam": "Mlym",
+    "Myanmar": "Mymr", "Gurmukhi": "Guru", "Tamil": "Taml", "Telugu": "Telu", "Bengali": "Beng", "Han": "Hans",
+}  # fmt: skip
 
 _SPEAKERS = """
 af 10.0 ar 379 az 34 bg 7.7 bn 280 ca 8.2 cs 13 da 7.2 de 142 el 12 en 1728 es 507 et 0.9 eu 1.0 fa 89 fi 5.8 fr 333 gu 66

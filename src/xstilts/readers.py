@@ -26,6 +26,7 @@ from xstilts.sources import (
     lines,
     list_field,
     mapping,
+    parse,
     rows_of,
     text_field,
 )
@@ -125,21 +126,32 @@ _PAIR_NAMES = (
 )
 
 
-def nli_jsonl(prefix: str, labels: tuple[str, ...], short: Mapping[str, str] | None = None, runs: bool = False) -> Reader:
+def nli_jsonl(
+    prefix: str,
+    labels: tuple[str, ...],
+    short: Mapping[str, str] | None = None,
+    runs: bool = False,
+    group_field: str = "",
+    only: tuple[str, str] | None = None,
+) -> Reader:
     """Pairs as JSON Lines, under the names that MultiNLI, SNLI, ANLI or the hub give them.
 
     Rows on which the annotators did not agree (label "-") are left out, as everybody does; they keep their row number.
-    `short` spells labels out ("e" -> "entailment"). Groups as in `pairs_tsv`.
+    `short` spells labels out ("e" -> "entailment"). Groups as in `pairs_tsv`, or what stands in `group_field`.
+    `only` is a field and the value that it has in the rows to take.
     """
     spelled = short or {}
 
     def read(path: Path, language: str) -> Iterator[Example]:
         group = _runs(prefix) if runs else fingerprint
         for number, (where, record) in enumerate(json_lines(path), start=1):
+            if only and field(record, only[0], where) != only[1]:
+                continue
             names = next((n for n in _PAIR_NAMES if n[0] in record and n[2] in record), _PAIR_NAMES[-1])
             first, second, label = (text_field(record, name, where) for name in names)
             if label != UNDECIDED:
-                yield Text(f"{prefix}-{number}", first, second, known(spelled.get(label, label), labels, where), group(first))
+                own = text_field(record, group_field, where) if group_field else group(first)
+                yield Text(f"{prefix}-{number}", first, second, known(spelled.get(label, label), labels, where), own)
 
     return read
 
@@ -167,6 +179,20 @@ def headed_tsv(prefix: str, columns: tuple[str, str, str], labels: Mapping[str, 
             first, second, label = (cells[place] for place in places)
             label = labels[known(label.strip(), tuple(labels), where)]
             yield Text(f"{prefix}-{number}", _unquoted(first), _unquoted(second), label, fingerprint(first))
+
+    return read
+
+
+def topics_tsv(prefix: str, labels: tuple[str, ...]) -> Reader:
+    """SIB-200's tsv with a header: index_id, category, text. A sentence and its translations share the index, hence id and group."""
+
+    def read(path: Path, language: str) -> Iterator[Example]:
+        for number, row in rows_of(path):
+            where = f"{path}:{number}"
+            name, label, text = _cells(row, "index_id, category, text", where)
+            if number == 1 and name == "index_id":
+                continue
+            yield Text(f"{prefix}-{name}", text, None, known(label, labels, where), f"{prefix}-{name}")
 
     return read
 
@@ -350,6 +376,41 @@ def copa_jsonl(prefix: str) -> Reader:
             question = CAUSES[known(text_field(record, "question", where), tuple(CAUSES), where)]
             name = f"{prefix}-{number}"
             yield Choice(name, premise, tuple(options), question, _right(record, "label", "01", where), name)
+
+    return read
+
+
+def ecare_jsonl(prefix: str) -> Reader:
+    """e-CARE's jsonl: premise, ask-for (cause, effect), hypothesis1, hypothesis2, label (0, 1); asked as in `copa_jsonl`."""
+
+    def read(path: Path, language: str) -> Iterator[Example]:
+        for number, (where, record) in enumerate(json_lines(path), start=1):
+            premise, *options = (text_field(record, name, where) for name in ("premise", "hypothesis1", "hypothesis2"))
+            question = CAUSES[known(text_field(record, "ask-for", where), tuple(CAUSES), where)]
+            label = _right(record, "label", "01", where)
+            yield Choice(f"{prefix}-{number}", premise, tuple(options), question, label, fingerprint(premise))
+
+    return read
+
+
+def dream_json(prefix: str) -> Reader:
+    """DREAM's JSON: dialogues as [turns, questions, id]; a question has three choices, and its answer is one of them."""
+
+    def read(path: Path, language: str) -> Iterator[Example]:
+        value = parse("\n".join(text for _, text in lines(path)), str(path))
+        for number, dialogue in enumerate(value if isinstance(value, list) else [], start=1):
+            where = f"{path}: dialogue {number}"
+            if not isinstance(dialogue, list) or len(dialogue) != 3 or not all(isinstance(each, list) for each in dialogue[:2]):
+                raise DataError(f"{where}: expected [turns, questions, id]; download the file again")
+            turns, questions, name = dialogue
+            for place, item in enumerate(questions, start=1):
+                record = mapping(item, where)
+                options = tuple(map(str, list_field(record, "choice", where)))
+                answer = text_field(record, "answer", where)
+                if options.count(answer) != 1:
+                    raise DataError(f'{where}: the answer "{answer}" is not one of the choices')
+                question = text_field(record, "question", where)
+                yield Choice(f"{prefix}-{number}-{place}", " ".join(turns), options, question, options.index(answer), f"{name}")
 
     return read
 

@@ -35,7 +35,7 @@ class File:
     """One file of a split: its reader and the names under which releases ship it; the first that exists is read.
 
     `{language}` stands for the language code, `{iso3}` for its ISO 639-3 code, `{english}` for its English name
-    in lower case. A name with `*` or `[` stands for all files that it matches, in order of their names.
+    in lower case, `{flores}` for its name in FLORES. A name with `*` or `[` stands for all files that it matches, in order of their names.
     `otherwise` is the same rows in another format, read where none of `paths` is there.
     Ids are prefixed by nothing: a reader makes ids that are unique within its task.
     """
@@ -71,9 +71,9 @@ def _existing(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def _fill(pattern: str, code: str) -> str:
-    if "{iso3}" in pattern or "{english}" in pattern:
+    if any(name in pattern for name in ("{iso3}", "{english}", "{flores}")):
         row = language_row(code)
-        return pattern.format(language=code, iso3=row.iso3, english=row.name.lower())
+        return pattern.format(language=code, iso3=row.iso3, english=row.name.lower(), flores=row.flores)
     return pattern.format(language=code)
 
 
