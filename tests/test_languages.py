@@ -49,6 +49,7 @@ def test_rows_are_complete_and_codes_unique() -> None:
         assert row.code == code
         assert all((row.name, row.own_name, row.script, row.family, row.genus))
         assert len(row.iso3) == 3
+        assert row.speakers is None or 0.1 < row.speakers < 2_000
     assert len({row.iso3 for row in LANGUAGES.values()}) == len(LANGUAGES)
     assert len({row.name for row in LANGUAGES.values()}) == len(LANGUAGES)
 
@@ -60,7 +61,20 @@ def test_a_genus_lies_in_one_family() -> None:
     assert {genus: found for genus, found in families.items() if len(found) > 1} == {}
 
 
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [("de", "deu_Latn"), ("zh", "zho_Hans"), ("ar", "arb_Arab"), ("th", "tha_Thai"), ("ur", "urd_Arab"), ("ms", "zsm_Latn")],
+)
+def test_names_in_flores(code: str, name: str) -> None:
+    assert language(code).flores == name
+
+
 @pytest.mark.parametrize(("given", "meant"), [("German", "de"), ("deu", "de"), ("enn", "en")])
 def test_an_unknown_code_is_refused_with_the_nearest(given: str, meant: str) -> None:
     with pytest.raises(DataError, match=f'no language "{given}".*"{meant}"'):
         language(given)
+
+
+def test_speakers_are_known_where_cldr_has_them() -> None:
+    assert language("zh").speakers == 1326 and language("et").speakers == 0.9
+    assert [code for code, row in LANGUAGES.items() if row.speakers is None] == []

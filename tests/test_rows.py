@@ -316,7 +316,7 @@ BAD_ROWS: list[tuple[Kind, tuple[Example, ...], str]] = [
     ("tag", (Words("1", ("a",), ("Yes",)),), 'tag "Yes" is none of yes, no'),
     ("span", (Passage("1", "q", "context", (Answer("text", 2),)),), 'the answer "text" does not stand at character 2'),
     ("span", (Passage("1", "q", "context", ()),), "no answers, but this task has answers only"),
-    ("retrieve", (Parallel("q", "x", "query", "c"),), 'its translation "c" is no candidate'),
+    ("retrieve", (Parallel("q", "x", "query", "c"),), 'its answer "c" is no candidate'),
 ]
 
 
@@ -332,9 +332,11 @@ def test_parallel_rows_must_agree_in_ids_and_groups() -> None:
         {("test", "en"): made, ("test", "de"): (*made[:5], replace(made[5], group="z"), *made[6:])}, parts=Parts("", "", "test")
     )
     assert found(task) == []
-    assert found(replace(task, parallel=True)) == [("error", 'its rows are not those of "en" from row 6 on (12 and 12 rows)')]
+    assert found(replace(task, parallel=True)) == [
+        ("error", 'its rows are not those of "en" from row 6 on (12 and 12 rows); take all languages from one release')
+    ]
     short = toy({("test", "en"): made, ("test", "de"): made[:5]}, parts=Parts("", "", "test"), parallel=True)
-    assert found(short) == [("error", 'its rows are not those of "en" from row 6 on (5 and 12 rows)')]
+    assert found(short) == [("error", 'its rows are not those of "en" from row 6 on (5 and 12 rows); take all languages from one release')]
 
 
 def test_what_is_good_to_know_is_noted() -> None:
@@ -342,10 +344,10 @@ def test_what_is_good_to_know_is_noted() -> None:
     rows = (GOOD, replace(GOOD, id="2", label="no"), Text("3", "q", " ", "no"), Text("4", "r", "s", "no"))
     notes = found(toy({("train", "en"): rows, ("dev", "en"): dev}, parts=Parts(test=""), sizes={"dev-en": 2}))
     assert notes == [
-        ("note", '1 rows with an empty text, the first: "3"'),
-        ("note", '1 pairs stand under more than one label, the first in rows "1" and "2"'),
+        ("note", '1 row with an empty text, the first: "3"; they are used as they are'),
+        ("note", '1 pairs stand under more than one label, the first in rows "1" and "2"; both are used'),
         ("note", "1 rows, officially 2"),
-        ("note", "2 rows of train left out: they also stand in dev"),
+        ("note", '2 rows of train left out, the first: "1": their text or group also stands in dev (dev)'),
     ]
 
 
@@ -373,4 +375,5 @@ def test_parts_that_share_a_text_under_two_groups_are_an_error() -> None:
     """Two copies of one premise in different groups fall on both sides of the cut: `without` takes the training one."""
     made = tuple(Text(str(i), "the same", "h", "yes", f"g{i}") for i in range(200))
     report = check(toy({("a", "en"): made}, parts=Parts("a", "a", "")), Path())
-    assert ("error", "no rows are left for train") in [(finding.level, finding.text) for finding in report.findings]
+    said = ("error", "no rows are left for train; name other splits for its parts")
+    assert said in [(finding.level, finding.text) for finding in report.findings]

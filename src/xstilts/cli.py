@@ -440,6 +440,9 @@ def _task_facts(task: Task) -> dict[str, Any]:
         "chance": task.chance,
         "licence": task.licence,
         "homepage": task.homepage,
+        "citation": task.citation,
+        "get": task.get,
+        "hub": f"{task.hub.repository} at {task.hub.revision or 'a commit that you name'}" if task.hub else "",
         "sizes": dict(task.sizes),
         "version": task.version,
     }
@@ -450,11 +453,13 @@ def _show_task(task: Task, data: Path, count: int, json_: bool) -> None:
 
     from xstilts.canon import plain
     from xstilts.errors import DataError
+    from xstilts.rows import available
 
     samples: dict[str, list[Example]] = {}
     absent: dict[str, str] = {}
     for split in task.source.splits:
-        for language in dict.fromkeys((task.train_language, *task.languages[:2])):
+        own = task.train_language if split in (task.parts.train, task.parts.dev) else task.languages[0]
+        for language in available(task, split, data)[:2] or (own,):
             try:
                 samples[f"{split} {language}"] = list(islice(task.source.read(data, split, language), count))
             except DataError as error:
@@ -470,10 +475,10 @@ def _show_task(task: Task, data: Path, count: int, json_: bool) -> None:
         return
     print(f"{task.name}: {task.about}")
     facts = _task_facts(task)
-    for field in ("kind", "languages", "metrics", "labels", "splits", "parts", "chance", "licence", "homepage"):
+    for field in ("kind", "languages", "metrics", "labels", "splits", "parts", "chance", "licence", "homepage", "hub"):
         value = facts[field]
         if isinstance(value, list):
-            value = " ".join(value)
+            value = _cut(" ".join(value), 600)
         elif isinstance(value, dict):
             value = ", ".join(f"{part}: {split or '-'}" for part, split in value.items())
         elif isinstance(value, float):
@@ -491,19 +496,27 @@ def _show_task(task: Task, data: Path, count: int, json_: bool) -> None:
         for example in each:
             fields = {name: value for name, value in plain(example).items() if name != "type" and value is not None}
             print(f"  {where}: " + _cut(json.dumps(fields, ensure_ascii=False), 400))
-    for message in dict.fromkeys(text for where, text in absent.items() if where.endswith(f" {task.train_language}")):
+    for message in dict.fromkeys(absent.values()):
         print(f"  not here: {message}")
+    if task.citation:
+        print(task.citation)
 
 
 @app.command(epilog=ANYWHERE)
 def check(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="TASK", help="The task to check.")], json_: Json = False
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="TASK", help="The task to check.")],
+    hub: Annotated[bool, typer.Option("--hub", help="First fetch its rows from the hub into the data folder.")] = False,
+    revision: Annotated[str, typer.Option(help="The hub repository's commit, in place of the task's.")] = "",
+    json_: Json = False,
 ) -> None:
     """Check a task's data against its contract: every split in every language that is there. Exit code 2 when it is broken."""
     from xstilts.rows import check as check_rows
     from xstilts.tasks import task
 
     place: Place = ctx.obj
+    if hub or revision:
+        _fetch(task(name), place, revision)
     found = check_rows(task(name), place.data)
     if json_:
         _print_json(
@@ -511,7 +524,8 @@ def check(
                 "task": found.task,
                 "ok": found.ok,
                 "counts": [
-                    {"split": c.split, "language": c.language, "rows": c.rows, "official": c.official} for c in found.counts
+                    {"split": c.split, "language": c.language, "rows": c.rows, "official": c.official, "candidates": c.candidates}
+                    for c in found.counts
                 ],
                 "parts": dict(found.part_counts),
                 "findings": [
@@ -523,7 +537,8 @@ def check(
     else:
         splits: dict[str, list[str]] = {}
         for one in found.counts:
-            splits.setdefault(one.split, []).append(f"{one.language} {one.rows:,}")
+            pool = f" (of {one.candidates:,})" if one.candidates else ""
+            splits.setdefault(one.split, []).append(f"{one.language} {one.rows:,}{pool}")
         for split, each in splits.items():
             print(f"{split}: {', '.join(each)}")
         for part, size in found.part_counts.items():
@@ -538,6 +553,16 @@ def check(
         print(f"{found.task}: {'the contract holds' if found.ok else 'the contract is broken' if found.counts else 'no data'}")
     if not found.ok:
         raise typer.Exit(2)
+
+
+def _fetch(task: Task, place: Place, revision: str) -> None:
+    from xstilts.errors import DataError
+    from xstilts.hub import fetch
+
+    if place.offline:
+        raise DataError("--hub asks the hub for rows, --offline forbids it; leave one of them out")
+    for path in fetch(task, place.data, revision=revision):
+        print(f"here: {path}", file=sys.stderr)
 
 
 # ---- the store ----

@@ -7,7 +7,7 @@ means that the example is its own group.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +64,22 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Parallel:
-    """One sentence of a retrieval set: a query (`gold` = id of its translation) or a candidate."""
+    """One text of a retrieval set: a query or a candidate.
+
+    `gold` is the id of the candidate that answers a query (its translation), `also` those of further right ones.
+    """
 
     id: str
     text: str
     role: str  # "query" or "candidate"
     gold: str | None = None
     group: str = ""
+    also: tuple[str, ...] = field(default=(), repr=False)  # not in repr: tests hold digests of the reprs of rows without it
+
+    @property
+    def golds(self) -> tuple[str, ...]:
+        """The ids of every right candidate."""
+        return () if self.gold is None else (self.gold, *self.also)
 
 
 Example = Text | Choice | Words | Passage | Parallel

@@ -19,7 +19,7 @@ from xstilts.canon import unit_hash
 from xstilts.errors import DataError, nearest
 from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of
 from xstilts.readers import fingerprint
-from xstilts.sources import Files
+from xstilts.sources import Files, lines
 from xstilts.stages import Rows
 from xstilts.task import Part, Parts, Task
 from xstilts.tasks import task as find_task
@@ -37,14 +37,17 @@ CUTS: Mapping[tuple[str, ...], tuple[float, ...]] = {
 }
 
 
-def part_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash) -> Rows:
+def part_rows(
+    task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash, drop: bool = True
+) -> Rows:
     """The rows of one part of a task in one language, as a value; reads no rows.
 
     Training rows leave out what also stands in the dev and test rows of the training language, dev rows what stands
     in the test rows. A split that several parts share is cut in the training language, and in every language of a
     parallel task. Raises DataError for a part or language that the task does not have, a missing file, or a
     split that serves for scoring only.
-    Rows of the splits that the task names under `apart` are left out of both.
+    Rows of the splits that the task names under `apart` are left out of both. With `drop=False` nothing is left out,
+    as where a published number was made without care for such rows; `check` counts them.
     """
     split = _split(task, part, parts)
     if language not in task.languages and language != task.train_language:
@@ -52,6 +55,8 @@ def part_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | No
     if cap is not None and cap < 1:
         raise DataError(f"cap of {task.name}, {part}: {cap} rows; give at least 1, or none for all")
     rows = _whole(task, part, language, parts, data, file_hash)
+    if not drop:
+        return replace(rows, split=split, cap=cap)
     without: list[Rows] = []
     for other in _PARTS[_PARTS.index(part) + 1 :]:
         if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
@@ -67,9 +72,7 @@ def _split(task: Task, part: str, parts: Parts) -> str:
     if not split:
         raise DataError(f"task {task.name} has no {part} part; a study may name a split for it under [splits.{task.name}]")
     if part != "test" and isinstance(task.source, Files) and split in task.source.test_only:
-        raise DataError(
-            f'split "{split}" of {task.name} serves for scoring only: other tasks are scored on its texts; not as {part}'
-        )
+        raise DataError(f'split "{split}" of {task.name} serves for scoring only: other tasks are scored on its texts; not as {part}')
     return split
 
 
@@ -231,12 +234,16 @@ def describe(rows: Rows, data: Path | None = None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many rows a split has in one language, and how many it officially has (None: not known)."""
+    """How many rows a split has in one language, and how many it officially has (None: not known).
+
+    In retrieval rows are queries; `candidates` is the pool that they are looked for in.
+    """
 
     split: str
     language: str
     rows: int
     official: int | None
+    candidates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,17 +277,20 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
 
     Errors: rows that cannot be read, labels outside the set, ids twice, offsets off, retrieval queries whose answer
     is no candidate, parallel rows whose ids or groups differ between languages, parts that share a group. Notes:
-    sizes other than the official ones, empty texts, byte-order marks and CRLF, the same text under two labels,
-    training rows dropped because they stand in dev or test.
+    sizes other than the official ones, empty texts, byte-order marks and CRLF, quotes that no quote closes, the same
+    text under two labels, answers whose place is a guess, rows that were not translated, labels that differ between
+    parallel rows, training rows dropped because they stand in dev or test. Each names a file or a row, and what to do.
     """
-    read = _reader(data, lambda name: task)
+    read = _reader(data, lambda name: task if name == task.name else find_task(name))
     counts: list[Count] = []
     findings: list[Finding] = []
     missing: list[tuple[str, str]] = []
     languages = tuple(dict.fromkeys((task.train_language, *task.languages)))
     for split in task.source.splits:
-        shapes: dict[str, list[tuple[str, str]]] = {}
+        parallel: dict[str, Sequence[Example]] = {}
         for language in languages:
+            if language not in task.languages and split not in (task.parts.train, task.parts.dev):
+                continue
             try:
                 paths = task.source.files(data, split, language)
             except DataError:
@@ -293,14 +303,15 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
                 findings.append(Finding("error", split, language, str(error)))
                 continue
             official = task.sizes.get(f"{split}-{language}")
-            counts.append(Count(split, language, len(examples), official))
-            shapes[language] = [(e.id, group_of(e)) for e in examples]
-            found = [*_file_notes(paths), *_errors(task, examples), *_notes(examples)]
-            if official is not None and official != len(examples):
-                found.append(("note", f"{len(examples):,} rows, officially {official:,}"))
+            candidates = sum(map(_candidate, examples))
+            counts.append(Count(split, language, len(examples) - candidates, official, candidates))
+            if task.parallel:
+                parallel[language] = examples
+            found = [*_file_notes(paths), *_errors(task, examples, paths), *_notes(examples, paths)]
+            if official is not None and official != counts[-1].rows:
+                found.append(("note", f"{counts[-1].rows:,} rows, officially {official:,}"))
             findings += [Finding(level, split, language, text) for level, text in found]
-        if task.parallel and len(shapes) > 1:
-            findings += _parallel(split, shapes)
+        findings += _parallel(split, parallel)
     parted, found_parts = _check_parts(task, parts or task.parts, data, read)
     return Report(task.name, tuple(counts), parted, (*findings, *found_parts), tuple(missing))
 
@@ -315,15 +326,24 @@ def _file_notes(paths: Iterable[Path]) -> Iterable[tuple[str, str]]:
             yield "note", f"{path.name}:{line}: the line ends with CRLF; read as LF"
 
 
-def _errors(task: Task, examples: Sequence[Example]) -> Iterable[tuple[str, str]]:
+def _errors(task: Task, examples: Sequence[Example], paths: Sequence[Path]) -> Iterable[tuple[str, str]]:
+    where = _in(paths)
     twice = [name for name, n in Counter(e.id for e in examples).items() if n > 1]
     if twice:
-        yield "error", f'{len(twice)} ids stand more than once, the first: "{twice[0]}"'
+        yield "error", f'{where}{len(twice)} ids stand more than once, the first: "{twice[0]}"; give each row its own'
     candidates = {e.id for e in examples if _candidate(e)}
     for example in examples:
         if text := _wrong(task, example, candidates):
-            yield "error", f'row "{example.id}": {text}'
+            yield "error", f'{where}row "{example.id}": {text}; download the file again, or mend the row'
             return  # the first says it; a wrong file has thousands
+
+
+def _in(paths: Sequence[Path]) -> str:
+    """The files that a finding is about, as the start of its line."""
+    if not paths:
+        return ""
+    more = f" and {len(paths) - 2} more" if len(paths) > 2 else ""
+    return f"{', '.join(path.name for path in paths[:2])}{more}: "
 
 
 def _wrong(task: Task, example: Example, candidates: set[str]) -> str:
@@ -341,24 +361,55 @@ def _wrong(task: Task, example: Example, candidates: set[str]) -> str:
             if off:
                 return f'the answer "{off[0].text}" does not stand at character {off[0].start}'
             return "" if answers or task.no_answer else "no answers, but this task has answers only"
-        case Parallel(role="query", gold=gold) if gold is None or gold not in candidates:
-            return f'its translation "{gold}" is no candidate'
+        case Parallel(role="query") if task.retrieval != "mining" and example.gold is None:
+            return "no candidate is named as its answer"
+        case Parallel(role="query") if wrong := [gold for gold in example.golds if gold not in candidates]:
+            return f'its answer "{wrong[0]}" is no candidate'
         case Text(label=None) | Choice(label=None) | Words(tags=None) | Passage(answers=None) if task.kind != "mask":
             return "no label"
     return ""
 
 
-def _notes(examples: Sequence[Example]) -> Iterable[tuple[str, str]]:
+def _notes(examples: Sequence[Example], paths: Sequence[Path]) -> Iterable[tuple[str, str]]:
+    where = _in(paths)
     empty = [e.id for e in examples if not all(text.strip() for text in _texts(e))]
     if empty:
-        yield "note", f'{len(empty)} rows with an empty text, the first: "{empty[0]}"'
+        yield "note", f'{where}{_rows(empty)} with an empty text, the first: "{empty[0]}"; they are used as they are'
+    quoted = any(path.suffix in _PLAIN for path in paths)  # in JSON a quote is always one of the text
+    stray = [e.id for e in examples if quoted and not isinstance(e, Words) and any(map(_stray_quote, _texts(e)))]
+    if stray:
+        said = f'{_rows(stray)} with a text that starts or ends with a quote that nothing closes, the first: "{stray[0]}"'
+        yield "note", f"{where}{said}; if a spreadsheet wrote the file, take the original"
     labels: dict[tuple[str, str], dict[str | None, str]] = {}
     for example in examples:
         if isinstance(example, Text) and example.pair is not None:
             labels.setdefault((example.text, example.pair), {}).setdefault(example.label, example.id)
     if torn := [rows for rows in labels.values() if len(rows) > 1]:
         rows = " and ".join(f'"{name}"' for name in torn[0].values())
-        yield "note", f"{len(torn)} pairs stand under more than one label, the first in rows {rows}"
+        yield "note", f"{where}{len(torn)} pairs stand under more than one label, the first in rows {rows}; both are used"
+    for path in paths:
+        guessed = path.with_name(f"{path.stem}.ambiguous_offset_ids.txt")
+        if guessed.is_file():
+            listed = {text.strip() for _, text in lines(guessed)}
+            own = [e.id for e in examples if e.id in listed]
+            yield (
+                "note",
+                (
+                    f"{path.name}: the answers of {_rows(own)} stand at several places, and which is meant is a guess "
+                    f"({guessed.name}); scores do not depend on it, training does a little"
+                ),
+            )
+
+
+_PLAIN = (".tsv", ".csv", ".txt")
+
+
+def _rows(names: Sequence[str]) -> str:
+    return f"{len(names):,} row{'s' * (len(names) != 1)}"
+
+
+def _stray_quote(text: str) -> bool:
+    return text.count('"') % 2 == 1 and (text.startswith('"') or text.endswith('"'))
 
 
 def _texts(example: Example) -> tuple[str, ...]:
@@ -368,7 +419,7 @@ def _texts(example: Example) -> tuple[str, ...]:
         case Text(pair=str() as pair):
             return (example.text, pair)
         case Choice():
-            return (example.context, *example.options)
+            return (example.context or example.question, *example.options)
         case Words():
             return (*example.words, "".join(example.words))
         case Passage():
@@ -376,14 +427,35 @@ def _texts(example: Example) -> tuple[str, ...]:
     return ()
 
 
-def _parallel(split: str, shapes: Mapping[str, list[tuple[str, str]]]) -> Iterable[Finding]:
-    first, *others = shapes
+def _parallel(split: str, rows: Mapping[str, Sequence[Example]]) -> Iterable[Finding]:
+    """What parallel rows must have in common (ids, groups) and should (labels, a translation), against the first language."""
+    if len(rows) < 2:
+        return
+    first, *others = rows
+    shape = [(e.id, group_of(e)) for e in rows[first]]
     for other in others:
-        if shapes[other] != shapes[first]:
-            pairs = zip(shapes[first], shapes[other], strict=False)
-            at = next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(shapes[first]), len(shapes[other])))
-            text = f'its rows are not those of "{first}" from row {at + 1} on ({len(shapes[other]):,} and {len(shapes[first]):,} rows)'
-            yield Finding("error", split, other, text)
+        own = [(e.id, group_of(e)) for e in rows[other]]
+        if own != shape:
+            at = next((i for i, (a, b) in enumerate(zip(shape, own, strict=False)) if a != b), min(len(shape), len(own)))
+            text = f'its rows are not those of "{first}" from row {at + 1} on ({len(own):,} and {len(shape):,} rows)'
+            yield Finding("error", split, other, f"{text}; take all languages from one release")
+            continue
+        both = list(zip(rows[first], rows[other], strict=True))
+        if differ := [b.id for a, b in both if _label(a) != _label(b)]:
+            text = f'{_rows(differ)} with another label than in "{first}", the first: "{differ[0]}"; each is used with its own'
+            yield Finding("note", split, other, text)
+        if left := [b.id for a, b in both if _hardly_there(a, b)]:
+            text = f'{_rows(left)} with a few letters where "{first}" has a sentence, the first: "{left[0]}"; translated or not, they count'
+            yield Finding("note", split, other, text)
+
+
+def _label(example: Example) -> str | int | None:
+    return example.label if isinstance(example, Text | Choice) else None
+
+
+def _hardly_there(one: Example, other: Example) -> bool:
+    """Under 5 characters where the first language has over 25 ("NS" in PAWS-X: not translated)."""
+    return any(len(text) < 5 and len(whole) > 25 for whole, text in zip(_texts(one), _texts(other), strict=True))
 
 
 def _check_parts(task: Task, parts: Parts, data: Path, read: Read) -> tuple[dict[str, int], list[Finding]]:
@@ -397,19 +469,23 @@ def _check_parts(task: Task, parts: Parts, data: Path, read: Read) -> tuple[dict
         rows = part_rows(task, part, task.train_language, parts, None, data, lambda path: "")
         try:
             loaded[part] = _selected(rows, read)
-            dropped = len(_selected(replace(rows, without=()), read)) - len(loaded[part])
+            whole = _selected(replace(rows, without=()), read)
         except DataError:
             continue  # already found where the split was read
-        if dropped:
-            others = " or ".join(other.part for other in rows.without)
-            findings.append(
-                Finding("note", split, rows.language, f"{dropped:,} rows of {part} left out: they also stand in {others}")
-            )
+        kept = {e.id for e in loaded[part]}
+        if dropped := [e.id for e in whole if e.id not in kept]:
+            others = " or ".join(dict.fromkeys(_named(task, other) for other in rows.without))
+            text = f'{_rows(dropped)} of {part} left out, the first: "{dropped[0]}": their text or group also stands in {others}'
+            findings.append(Finding("note", split, rows.language, text))
         if not loaded[part]:
-            findings.append(Finding("error", split, rows.language, f"no rows are left for {part}"))
+            findings.append(Finding("error", split, rows.language, f"no rows are left for {part}; name other splits for its parts"))
     keys = {part: _keys(examples) for part, examples in loaded.items()}
     for one, two in combinations(loaded, 2):
         if both := keys[one] & keys[two]:
             text = f"{one} and {two} share {len(both)} groups or texts, one of them: {min(both)}"
             findings.append(Finding("error", getattr(parts, one), task.train_language, text))
     return {part: len(examples) for part, examples in loaded.items()}, findings
+
+
+def _named(task: Task, rows: Rows) -> str:
+    return f"{rows.part} ({rows.split})" if rows.task == task.name else f"{rows.task} {rows.split}"

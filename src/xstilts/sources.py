@@ -1,4 +1,4 @@
-"""Reading files: where a split's files are, and lines and JSON out of them (the formats stand in readers.py).
+"""Reading files: where a split's files are, and lines, JSON and CSV out of them (the formats stand in readers.py).
 
 Every reader takes a path and a language and yields examples; a bad line raises
 DataError with file and line. No reader guesses: a field that is missing, a label
@@ -8,6 +8,7 @@ read as if they were not there (`rows.check` reports them).
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,11 +22,21 @@ Reader = Callable[[Path, str], Iterator[Example]]
 
 
 @dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is there: its reader and the files that its reader opens beside it."""
+
+    read: Reader
+    path: Path
+    beside: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """One file of a split: its reader and the names under which releases ship it; the first that exists is read.
 
     `{language}` stands for the language code, `{iso3}` for its ISO 639-3 code, `{english}` for its English name
-    in lower case. `otherwise` is the same rows in another format, read where none of `paths` is there.
+    in lower case, `{flores}` for its name in FLORES. A name with `*` or `[` stands for all files that it matches, in order of their names.
+    `otherwise` is the same rows in another format, read where none of `paths` is there.
     Ids are prefixed by nothing: a reader makes ids that are unique within its task.
     """
 
@@ -33,27 +44,36 @@ class File:
     paths: tuple[str, ...]
     otherwise: File | None = None
     only: str = ""  # the one language that the file is in, where the name does not say it
+    beside: tuple[str, ...] = ()  # files that the reader opens too, named from the folder of the one that it is given
 
     def names(self, language: str) -> tuple[str, ...]:
         """Every name that is tried, in order."""
         own = tuple(_fill(pattern, language) for pattern in self.paths)
         return own + (self.otherwise.names(language) if self.otherwise else ())
 
-    def find(self, data: Path, language: str) -> tuple[Reader, Path] | None:
-        """The reader and the path of the first name that exists under `data`, or None."""
+    def find(self, data: Path, language: str) -> tuple[Found, ...]:
+        """The files of the first name that exists under `data`; () where none does, or one beside it is missing."""
         if self.only and language != self.only:
-            return None
+            return ()
         for pattern in self.paths:
-            path = data / _fill(pattern, language)
-            if path.is_file():
-                return self.read, path
-        return self.otherwise.find(data, language) if self.otherwise else None
+            if here := _existing(data, _fill(pattern, language)):
+                beside = [_existing(here[0].parent, _fill(name, language)) for name in self.beside]
+                if all(beside):
+                    others = tuple(dict.fromkeys(path for paths in beside for path in paths))
+                    return tuple(Found(self.read, path, others) for path in here)
+        return self.otherwise.find(data, language) if self.otherwise else ()
+
+
+def _existing(folder: Path, name: str) -> tuple[Path, ...]:
+    if "*" in name or "[" in name:
+        return tuple(sorted(path for path in folder.glob(name) if path.is_file()))
+    return (folder / name,) if (folder / name).is_file() else ()
 
 
 def _fill(pattern: str, code: str) -> str:
-    if "{iso3}" in pattern or "{english}" in pattern:
+    if any(name in pattern for name in ("{iso3}", "{english}", "{flores}")):
         row = language_row(code)
-        return pattern.format(language=code, iso3=row.iso3, english=row.name.lower())
+        return pattern.format(language=code, iso3=row.iso3, english=row.name.lower(), flores=row.flores)
     return pattern.format(language=code)
 
 
@@ -73,21 +93,23 @@ class Files:
         """The split names."""
         return tuple(self.by_split)
 
-    def _find(self, data: Path, split: str, language: str) -> list[tuple[Reader, Path]]:
+    def _find(self, data: Path, split: str, language: str) -> list[Found]:
         if split not in self.by_split:
             raise DataError(f'no split "{split}" (there are: {", ".join(self.by_split)}){nearest(split, self.by_split)}')
-        found = []
+        found: list[Found] = []
         for file in self.by_split[split]:
             here = file.find(data, language)
-            if here is None:
+            if not here:
                 if file.only and language != file.only:
                     raise DataError(f'split "{split}" is there in "{file.only}" only, not in "{language}"')
                 names = " or ".join(file.names(language))
+                if file.beside:
+                    names += f" (with {', '.join(_fill(name, language) for name in file.beside)} beside it)"
                 usable = [s for s in self.by_split if s != split and s not in self.test_only and self.has(data, s, language)]
                 others = ", ".join(usable)
                 hint = f"; splits that are there: {others} (a study may name one under [splits.TASK])" if usable else ""
                 raise DataError(f'split "{split}" in "{language}": {names} not found under {data}{hint}. {self.get}')
-            found.append(here)
+            found += here
         return found
 
     def offers(self, split: str, language: str) -> bool:
@@ -96,21 +118,21 @@ class Files:
 
     def has(self, data: Path, split: str, language: str) -> bool:
         """True when every file of the split is there."""
-        return all(file.find(data, language) is not None for file in self.by_split[split])
+        return all(file.find(data, language) for file in self.by_split[split])
 
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
-        """The files of a split. Raises DataError when one is missing."""
-        return tuple(path for _, path in self._find(data, split, language))
+        """The files of a split and those that their readers open beside them. Raises DataError when one is missing."""
+        return tuple(dict.fromkeys(path for found in self._find(data, split, language) for path in (found.path, *found.beside)))
 
     def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
         """The rows of a split in file order. Raises DataError (file and line) for a bad row or a file without rows."""
-        for read, path in self._find(data, split, language):
+        for found in self._find(data, split, language):
             empty = True
-            for example in read(path, language):
+            for example in found.read(found.path, language):
                 empty = False
                 yield example
             if empty:
-                raise DataError(f'{path}: no rows in "{language}"; download the file again')
+                raise DataError(f'{found.path}: no rows in "{language}"; download the file again')
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -165,6 +187,27 @@ def json_file(path: Path) -> Mapping[str, object]:
     """The object that a JSON file holds. Raises DataError with the line where the JSON or the UTF-8 breaks off."""
     text = "\n".join(text for _, text in lines(path))
     return mapping(parse(text, str(path)), str(path))
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """The rows of a comma-separated file with a header, each with the "FILE:LINE" where it ends.
+
+    Raises DataError for a row of another length than the header and for a quote that is neither doubled nor closed.
+    """
+    rows = csv.reader((f"{text}\n" for _, text in lines(path)), strict=True)
+    header: list[str] = []
+    try:
+        for cells in rows:
+            where = f"{path}:{rows.line_num}"
+            if not header:
+                header = cells
+            elif cells:
+                if len(cells) != len(header):
+                    raise DataError(f"{where}: {len(cells)} columns, the header names {len(header)} ({', '.join(header)})")
+                yield where, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        message = f"{path}:{rows.line_num}: not CSV ({error}); a quote inside a cell is doubled and the cell quoted"
+        raise DataError(message) from None
 
 
 def mapping(value: object, where: str) -> Mapping[str, object]:

@@ -15,6 +15,34 @@ Part = Literal["train", "dev", "test"]
 PARTS: tuple[str, ...] = get_args(Part)
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One split as the hub keeps it, and where its rows go: a JSON Lines file that the task's reader knows.
+
+    `{language}` stands for the code in `config` and `path`. `columns` picks and renames columns (theirs -> ours); ()
+    keeps all. `named` are class columns that are written as names in place of numbers ("-" for -1, unlabelled).
+    `only` is the one language that the table is in. `prefix` keeps the rows whose "id" starts with it, where one
+    table holds several languages (`{english}`: the language's English name in lower case).
+    """
+
+    config: str
+    split: str
+    path: str
+    columns: tuple[tuple[str, str], ...] = ()
+    named: tuple[str, ...] = ()
+    only: str = ""
+    prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hub:
+    """A data set repository at a commit (40 hexadecimal digits; "" where none is known: who asks names one)."""
+
+    repository: str
+    revision: str
+    tables: Mapping[str, tuple[Table, ...]]  # split -> the tables that make it up
+
+
 class Source(Protocol):
     """Where rows come from: files of an official release, or a generator (`mini`)."""
 
@@ -63,11 +91,16 @@ class Task:
     apart: tuple[tuple[str, str], ...] = ()  # (task, split) whose English rows training and selection always leave out
     chance: float | None = None  # headline score on 0-100 of guessing; None where it has no meaning
     no_answer: bool = False  # span: a context may hold no answer
+    answer_style: Literal["squad", "mlqa"] = "squad"  # span: how answers are normalised (MLQA: by language)
+    # retrieve: "top1" scores the nearest candidate, "map20" a ranking of 20 with one or more right ones, "mining" the
+    # pairs found among sentences of which most have no translation (a query's gold None is an answer there)
+    retrieval: Literal["top1", "mining", "map20"] = "top1"
     citation: str = ""
     licence: str = ""
     homepage: str = ""
     sizes: Mapping[str, int] = field(default_factory=dict)  # official sizes, "train-en" -> 392702
     get: str = ""  # how to get the data and where to put it
+    hub: Hub | None = None  # the same rows on the hub, for who asks for them
     version: int = 1  # raise when the reader's rows change
 
     @property

@@ -2,13 +2,13 @@
 
 from xstilts.readers import hellaswag_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Parts, Task
+from xstilts.task import Hub, Parts, Table, Task
 
 GET = "Get hellaswag_train.jsonl and hellaswag_val.jsonl from https://github.com/rowanz/hellaswag and put them into hellaswag/."
 
 
 def _file(name: str) -> File:
-    paths = (f"hellaswag/hellaswag_{name}.jsonl", f"hellaswag/data/hellaswag_{name}.jsonl")
+    paths = tuple(f"{folder}/hellaswag_{name}.jsonl" for folder in ("hellaswag", "hellaswag/data", "hub/hellaswag"))
     return File(hellaswag_jsonl(name), paths, only="en")
 
 
@@ -40,4 +40,12 @@ TASK = Task(
     homepage="https://rowanzellers.com/hellaswag/",
     sizes={"train-en": 39_905, "val-en": 10_042},
     get=GET,
+    hub=Hub(
+        "Rowan/hellaswag",
+        "218ec52e09a7e7462a5400043bb9a69a41d06b76",
+        {
+            split: (Table("default", theirs, f"hub/hellaswag/hellaswag_{split}.jsonl", only="en"),)
+            for split, theirs in (("train", "train"), ("val", "validation"))
+        },
+    ),
 )

@@ -2,7 +2,7 @@
 
 from xstilts.readers import nli_jsonl, pairs_tsv
 from xstilts.sources import File, Files
-from xstilts.task import Parts, Task
+from xstilts.task import Hub, Parts, Table, Task
 
 LABELS = ("entailment", "neutral", "contradiction")
 GET = "Get multinli_1.0.zip from https://cims.nyu.edu/~sbowman/multinli/ and unpack it into the data folder as multinli_1.0/."
@@ -10,7 +10,7 @@ GET = "Get multinli_1.0.zip from https://cims.nyu.edu/~sbowman/multinli/ and unp
 
 def _file(name: str, other: str, otherwise: File | None = None) -> File:
     paths = (f"multinli_1.0/multinli_1.0_{name}.jsonl", f"mnli/multinli_1.0_{name}.jsonl", other)
-    return File(nli_jsonl(f"mnli-{name}", LABELS), paths, otherwise, only="en")
+    return File(nli_jsonl(f"mnli-{name}", LABELS), (*paths, f"hub/mnli/{name}.jsonl"), otherwise, only="en")
 
 
 # XTREME's scripts lay the training set out as a tsv of XNLI's
@@ -18,6 +18,8 @@ _TSV = File(pairs_tsv("mnli-train", LABELS), ("xnli/train-en.tsv", "mnli/train-e
 TRAIN = _file("train", "mnli/train.jsonl", _TSV)
 DEV = _file("dev_matched", "mnli/dev.jsonl")
 DEV_MISMATCHED = _file("dev_mismatched", "mnli/dev_mismatched.jsonl")
+
+_COLUMNS = tuple((name, name) for name in ("premise", "hypothesis", "label"))
 
 TASK = Task(
     name="mnli",
@@ -45,4 +47,16 @@ TASK = Task(
     homepage="https://cims.nyu.edu/~sbowman/multinli/",
     sizes={"train-en": 392_702, "dev-en": 9_815, "dev_mismatched-en": 9_832},
     get=GET,
+    hub=Hub(
+        "nyu-mll/multi_nli",
+        "da70db2af9d09693783c3320c4249840212ee221",
+        {
+            split: (Table("default", theirs, f"hub/mnli/{ours}.jsonl", _COLUMNS, named=("label",), only="en"),)
+            for split, theirs, ours in (
+                ("train", "train", "train"),
+                ("dev", "validation_matched", "dev_matched"),
+                ("dev_mismatched", "validation_mismatched", "dev_mismatched"),
+            )
+        },
+    ),
 )

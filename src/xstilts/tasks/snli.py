@@ -2,14 +2,14 @@
 
 from xstilts.readers import nli_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Task
+from xstilts.task import Hub, Table, Task
 from xstilts.tasks.mnli import LABELS
 
 GET = "Get snli_1.0.zip from https://nlp.stanford.edu/projects/snli/ and unpack it into the data folder as snli_1.0/."
 
 
 def _file(name: str) -> File:
-    paths = (f"snli_1.0/snli_1.0_{name}.jsonl", f"snli/snli_1.0_{name}.jsonl", f"snli/{name}.jsonl")
+    paths = (f"snli_1.0/snli_1.0_{name}.jsonl", f"snli/snli_1.0_{name}.jsonl", f"snli/{name}.jsonl", f"hub/snli/{name}.jsonl")
     return File(nli_jsonl(f"snli-{name}", LABELS), paths, only="en")
 
 
@@ -37,4 +37,12 @@ TASK = Task(
     homepage="https://nlp.stanford.edu/projects/snli/",
     sizes={"train-en": 549_367, "dev-en": 9_842, "test-en": 9_824},  # rows with a label that the annotators agree on
     get=GET,
+    hub=Hub(
+        "stanfordnlp/snli",
+        "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b",
+        {
+            split: (Table("plain_text", theirs, f"hub/snli/{split}.jsonl", named=("label",), only="en"),)
+            for split, theirs in (("train", "train"), ("dev", "validation"), ("test", "test"))
+        },
+    ),
 )

@@ -1,12 +1,18 @@
 """SQuAD v1.1: questions on English Wikipedia paragraphs, the answer is a span of the paragraph."""
 
-from xstilts.readers import squad_json
+from xstilts.readers import squad_json, squad_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Parts, Task
+from xstilts.task import Hub, Parts, Table, Task
 
 GET = "Get train-v1.1.json and dev-v1.1.json from https://rajpurkar.github.io/SQuAD-explorer/ and put them into squad/."
-TRAIN = File(squad_json(), ("squad/train-v1.1.json", "squad1.1/train-v1.1.json"), only="en")
-DEV = File(squad_json(), ("squad/dev-v1.1.json", "squad1.1/dev-v1.1.json"), only="en")
+
+
+def _file(split: str) -> File:
+    hub = File(squad_jsonl(), (f"hub/squad/{split}.jsonl",), only="en")
+    return File(squad_json(), (f"squad/{split}-v1.1.json", f"squad1.1/{split}-v1.1.json"), hub, only="en")
+
+
+TRAIN, DEV = _file("train"), _file("dev")
 
 TASK = Task(
     name="squad",
@@ -34,4 +40,12 @@ TASK = Task(
     homepage="https://rajpurkar.github.io/SQuAD-explorer/",
     sizes={"train-en": 87_599, "official_dev-en": 10_570},
     get=GET,
+    hub=Hub(
+        "rajpurkar/squad",
+        "7b6d24c440a36b6815f21b70d25016731768db1f",
+        {
+            split: (Table("plain_text", theirs, f"hub/squad/{ours}.jsonl", only="en"),)
+            for split, theirs, ours in (("train", "train", "train"), ("official_dev", "validation", "dev"))
+        },
+    ),
 )

@@ -9,6 +9,9 @@ XTREME = codes("af ar bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk k
 XTREME_R = codes("az lt pl ro uk")  # added there
 GET = "Get data/tatoeba/v1 of https://github.com/facebookresearch/LASER and put it into the data folder as tatoeba/v1/."
 _NAMES = tuple(f"{folder}/tatoeba.{{iso3}}-eng." for folder in ("tatoeba/v1", "tatoeba", "LASER/data/tatoeba/v1"))
+# counted in the release, where it was at hand
+_SIZES = dict.fromkeys(codes("af ar bg bn de el es fa fr he hi hu id it ja lt nl pl pt ro ru tr vi zh"), 1_000)
+_SIZES |= {"sw": 390, "ta": 307, "th": 548}
 
 TASK = Task(
     name="tatoeba",
@@ -36,5 +39,6 @@ TASK = Task(
 }""",
     licence="CC BY 2.0 FR",
     homepage="https://github.com/facebookresearch/LASER/tree/main/data/tatoeba/v1",
+    sizes={f"test-{code}": n for code, n in _SIZES.items()},
     get=GET,
 )

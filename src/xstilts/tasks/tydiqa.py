@@ -1,22 +1,29 @@
 """TyDiQA-GoldP: questions that people asked in their own language, with the passage that answers them."""
 
 from xstilts.languages import codes
-from xstilts.readers import squad_json
+from xstilts.readers import squad_json, squad_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Parts, Task
+from xstilts.task import Hub, Parts, Table, Task
 
 GET = (
     "Get tydiqa-goldp-v1.1-train.json and tydiqa-goldp-v1.1-dev.tgz from https://github.com/google-research-datasets/tydiqa "
     "and unpack them into tydiqa/ (XTREME's scripts blank the answers of the dev files)."
 )
+
+
+def _hub(split: str) -> File:
+    return File(squad_jsonl(), (f"hub/tydiqa/{split}-{{language}}.jsonl",))
+
+
 _MIXED = File(
     squad_json(repeated_ids=True, by_language=True),
     ("tydiqa/tydiqa-goldp-v1.1-train/tydiqa-goldp-v1.1-train.json", "tydiqa/tydiqa-goldp-v1.1-train.json"),
+    otherwise=_hub("train"),
 )
 _READ = squad_json(repeated_ids=True)
 _TRAIN = File(_READ, ("tydiqa/tydiqa-goldp-v1.1-train/tydiqa.goldp.{language}.train.json",), otherwise=_MIXED)
 _DEV = "tydiqa/tydiqa-goldp-v1.1-dev/tydiqa"
-_TEST = File(_READ, (f"{_DEV}-goldp-dev-{{english}}.json", f"{_DEV}.goldp.{{language}}.dev.json"))
+_TEST = File(_READ, (f"{_DEV}-goldp-dev-{{english}}.json", f"{_DEV}.goldp.{{language}}.dev.json"), otherwise=_hub("dev"))
 
 TASK = Task(
     name="tydiqa",
@@ -40,4 +47,12 @@ TASK = Task(
     homepage="https://github.com/google-research-datasets/tydiqa",
     sizes={"train-en": 3_696, "train-ko": 1_625},
     get=GET,
+    hub=Hub(
+        "google-research-datasets/tydiqa",
+        "da78f23f9119363459acbaf46bf89426ff26c259",
+        {
+            split: (Table("secondary_task", theirs, f"hub/tydiqa/{split}-{{language}}.jsonl", prefix="{english}-"),)
+            for split, theirs in (("train", "train"), ("dev", "validation"))
+        },
+    ),
 )

@@ -1,9 +1,9 @@
 """XNLI: 7,500 English pairs in MultiNLI's manner, translated by people into 14 languages; trained on MultiNLI."""
 
 from xstilts.languages import codes
-from xstilts.readers import pairs_tsv, xnli_release
+from xstilts.readers import nli_jsonl, pairs_tsv, xnli_release
 from xstilts.sources import File, Files
-from xstilts.task import Parts, Task
+from xstilts.task import Hub, Parts, Table, Task
 from xstilts.tasks import mnli, snli
 
 GET = (
@@ -14,7 +14,8 @@ LANGUAGES = codes("en ar bg de el es fr hi ru sw th tr ur vi zh")
 
 
 def _file(split: str) -> File:
-    release = File(xnli_release(split, mnli.LABELS), (f"XNLI-1.0/xnli.{split}.tsv", f"xnli/xnli.{split}.tsv"))
+    hub = File(nli_jsonl(split, mnli.LABELS, runs=True), (f"hub/xnli/{split}-{{language}}.jsonl",))
+    release = File(xnli_release(split, mnli.LABELS), (f"XNLI-1.0/xnli.{split}.tsv", f"xnli/xnli.{split}.tsv"), otherwise=hub)
     return File(pairs_tsv(split, mnli.LABELS, runs=True), (f"xnli/{split}-{{language}}.tsv",), otherwise=release)
 
 
@@ -50,4 +51,12 @@ TASK = Task(
     homepage="https://github.com/facebookresearch/XNLI",
     sizes={"train-en": 392_702} | {f"{split}-{code}": n for split, n in (("dev", 2_490), ("test", 5_010)) for code in LANGUAGES},
     get=GET,
+    hub=Hub(
+        "facebook/xnli",
+        "b8dd5d7af51114dbda02c0e3f6133f332186418e",
+        {
+            split: (Table("{language}", theirs, f"hub/xnli/{split}-{{language}}.jsonl", named=("label",)),)
+            for split, theirs in (("dev", "validation"), ("test", "test"))
+        },
+    ),
 )
