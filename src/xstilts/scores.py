@@ -189,7 +189,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     names = tuple(groups.tolist())
     try:
         gold, pred = _ragged(whole.column("gold")), _ragged(whole.column("pred"))
-        together = [metric.function(gold, pred) for metric in metrics.for_task(task)]
+        together = [metric.function(gold, pred) for metric in metrics.for_task(task, first_cell.language)]
     except ScoreError as error:
         raise ScoreError(f"{first_path.parent}: {task.name}, {first_cell.language}: {error}") from error
     start = {path: index * size for index, path in enumerate(paths)}

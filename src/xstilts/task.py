@@ -63,6 +63,10 @@ class Task:
     apart: tuple[tuple[str, str], ...] = ()  # (task, split) whose English rows training and selection always leave out
     chance: float | None = None  # headline score on 0-100 of guessing; None where it has no meaning
     no_answer: bool = False  # span: a context may hold no answer
+    answer_style: Literal["squad", "mlqa"] = "squad"  # span: how answers are normalised (MLQA: by language)
+    # retrieve: "top1" scores the nearest candidate, "map20" a ranking of 20 with one or more right ones, "mining" the
+    # pairs found among sentences of which most have no translation (a query's gold None is an answer there)
+    retrieval: Literal["top1", "mining", "map20"] = "top1"
     citation: str = ""
     licence: str = ""
     homepage: str = ""
