@@ -320,3 +320,24 @@ def test_a_second_run_loads_no_torch(finished, xstilts):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("done: 0 stages run")
+
+
+def test_score(place, xstilts):
+    for side, labels in (("labels", "neutral\nneutral\n"), ("predictions", "neutral\nentailment\n")):
+        for code in ("de", "en"):
+            write(place / side / "xnli" / f"test-{code}.tsv", labels)
+    words = ("score", "predictions", "labels", "--benchmark", "xtreme")
+    part = (*words, "--tasks", "xnli", "--languages", "en,de")
+    answer = json.loads(xstilts(*part, "--json")[1])
+    assert answer == {
+        "tasks": {"xnli": {"languages": {"de": {"accuracy": 50.0}, "en": {"accuracy": 50.0}}, "average": {"accuracy": 50.0}}},
+        "benchmark": {"partial": True, "groups": {}},
+    }
+    out = xstilts(*part)[1]
+    assert out.startswith("xnli  accuracy      50.0  de 50.0  en 50.0\n")
+    assert "partial" in out and "average of XTREME" not in out
+    assert_refused(xstilts(*words), "predictions: no folder pawsx")
+    assert_refused(xstilts(*words, "--tasks", "xnli"), "predictions/xnli/test-ar.tsv: not found")
+    write(place / "predictions" / "xnli" / "test-de.tsv", "neutral\nmaybe\n")
+    assert_refused(xstilts(*part), "predictions/xnli/test-de.tsv:2")
+    assert_refused(xstilts(*words[:-1], "xtrem"), 'did you mean "xtreme"')

@@ -540,6 +540,44 @@ def check(
         raise typer.Exit(2)
 
 
+# ---- scores of files, files of scores ----
+
+
+@app.command(epilog=ANYWHERE)
+def score(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of TASK/test-LANGUAGE files.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The labels, in the same layout (answers: SQuAD's JSON).")],
+    benchmark: Annotated[str, typer.Option(metavar="NAME", help="xtreme or xtreme-r.")],
+    tasks: Annotated[list[str] | None, typer.Option(metavar="TASK,...", help="Score only these, on purpose.")] = None,
+    languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Score only these, on purpose.")] = None,
+    json_: Json = False,
+) -> None:
+    """Score a folder of predictions as XTREME or XTREME-R do, on 0-100."""
+    from xstilts.benchmark import find_benchmark
+    from xstilts.submission import score_folder
+
+    found = score_folder(predictions, labels, find_benchmark(benchmark), _split(tasks), _split(languages))
+    if json_:
+        _print_json(found.as_json())
+        return
+    width = max(map(len, found.languages))
+    for task, own in found.languages.items():
+        for metric, average in found.averages[task].items():
+            each = "  ".join(f"{code} {scores[metric]:.1f}" for code, scores in own.items())
+            print(f"{task:<{width}}  {metric:<11}  {average:>5.1f}  {each}")
+    if found.groups:
+        print(f"categories: {', '.join(f'{name} {value:.1f}' for name, value in found.groups.items())}")
+    if found.average is None:
+        print(f"partial: not all tasks and languages of {found.benchmark.name} were asked for")
+    else:
+        print(f"average of {found.benchmark.name}: {found.average:.1f}")
+
+
+def _split(words: Sequence[str] | None) -> list[str]:
+    """The names of an option that may be given several times, with commas or spaces in between."""
+    return list(dict.fromkeys(name for word in words or () for name in word.replace(",", " ").split()))
+
+
 # ---- the store ----
 
 
@@ -635,7 +673,7 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "score", "why", "gc", "pretrain")
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

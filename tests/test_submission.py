@@ -1,0 +1,207 @@
+"""`xstilts score`: folders in XTREME's layout, whole and in part, and what bad files get."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xstilts.benchmark import FORMS, XTREME, XTREME_R, Benchmark
+from xstilts.errors import XstiltsError
+from xstilts.submission import file_text, score_folder
+
+LABELS = {"xnli": ["entailment", "neutral", "contradiction", "neutral"], "pawsx": ["0", "1", "1", "0"], "tatoeba": ["3", "0", "2", "1"]}
+TAGS = {"udpos": [("NOUN", "VERB"), ("SYM", "SYM", "X")], "panx": [("B-PER", "I-PER", "O"), ("B-LOC",)]}
+QUESTIONS = [("q1", ("the house", "house")), ("q2", ("北京大学",)), ("q2", ("1999",))]  # an id may stand twice, as in TyDiQA
+RANKED = {"m1": ("Q1",), "m2": ("Q2",)}
+# task -> [(task, item wrong in place 0) or right], and what it scores
+WRONG = {"xnli": 75.0, "pawsx": 75.0, "tatoeba": 75.0, "xcopa": 50.0}
+
+
+def squad(questions: list[tuple[str, tuple[str, ...]]]) -> str:
+    qas = [
+        {"id": name, "question": "?", "answers": [{"text": a, "answer_start": 0} for a in answers]} for name, answers in questions
+    ]
+    return json.dumps({"version": "1.1", "data": [{"title": "t", "paragraphs": [{"context": "c", "qas": qas}]}]})
+
+
+def labels_of(task: str, code: str) -> str:
+    form = FORMS[task]
+    match form.layout:
+        case "labels" | "indices":
+            return file_text(form, (), [(label,) for label in LABELS[task]])
+        case "choices":
+            return '{"premise": "x", "label": 0, "idx": 0}\n{"premise": "y", "label": 1, "idx": 1}\n'
+        case "tags":
+            return file_text(form, (), list(TAGS[task]))
+        case "answers":
+            return squad(QUESTIONS)
+        case "pairs":
+            return f"{code}-1\ten-1\n{code}-2\ten-2\n"
+        case "ranked":
+            return file_text(form, list(RANKED), list(RANKED.values()))
+
+
+def predictions_of(task: str, code: str, wrong: bool) -> str:
+    form = FORMS[task]
+    match form.layout:
+        case "labels" | "indices":
+            right = LABELS[task]
+            return file_text(form, (), [(right[1 if wrong and n == 0 else n],) for n in range(len(right))])
+        case "choices":
+            return file_text(form, (), [("1" if wrong else "0",), ("1",)])
+        case "tags":
+            first = [(*TAGS[task][0][:-1], "NOUN" if task == "udpos" else "B-ORG")] if wrong else [TAGS[task][0]]
+            return file_text(form, (), [*first, TAGS[task][1]])
+        case "answers":
+            return file_text(form, ["q1", "q2"], [("a mouse" if wrong else "the house",), ("北京大学",)])
+        case "pairs":
+            return f"{code}-1\ten-{9 if wrong else 1}\n{code}-2\ten-2\n{code}-2\ten-2\n"
+        case "ranked":
+            return file_text(form, ["m2", "m1"], [("Q2", "Q9"), ("Q9", "Q1") if wrong else ("Q1",)])
+
+
+def lay_out(where: Path, benchmark: Benchmark, wrong: bool = False) -> tuple[Path, Path]:
+    for task in benchmark.tasks:
+        for code in benchmark.languages[task]:
+            name = f"{task}/test-{code}.{FORMS[task].suffixes[0]}"
+            write(where / "labels" / name, labels_of(task, code))
+            write(where / "predictions" / name, predictions_of(task, code, wrong))
+    return where / "predictions", where / "labels"
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+@pytest.mark.parametrize("benchmark", [XTREME, XTREME_R], ids=["xtreme", "xtreme-r"])
+def test_what_is_right_scores_100(tmp_path: Path, benchmark: Benchmark) -> None:
+    found = score_folder(*lay_out(tmp_path, benchmark), benchmark).as_json()
+    assert list(found["tasks"]) == list(benchmark.tasks)
+    for task, own in found["tasks"].items():
+        assert set(own["languages"]) == set(benchmark.languages[task])
+        assert set(own["average"]) == set(FORMS[task].metrics)
+        if FORMS[task].layout != "answers":  # there the id that stands twice has one answer for two questions
+            assert set(own["average"].values()) == {100.0}
+    assert found["tasks"]["xquad"]["average"] == {"f1": pytest.approx(200 / 3), "exact_match": pytest.approx(200 / 3)}
+    assert found["benchmark"]["groups"]["qa"] == pytest.approx(200 / 3)
+    tasks, groups = [100.0] * 6 + [200 / 3] * 3, [100.0] * 3 + [200 / 3]
+    assert found["benchmark"]["average"] == pytest.approx(sum(groups) / 4 if benchmark.by_group else sum(tasks) / 9)
+
+
+def test_what_is_wrong_scores_as_worked_out_by_hand(tmp_path: Path) -> None:
+    xtreme = score_folder(*lay_out(tmp_path / "x", XTREME, wrong=True), XTREME)
+    more = score_folder(*lay_out(tmp_path / "r", XTREME_R, wrong=True), XTREME_R)
+    averages = {**xtreme.averages, **more.averages}
+    assert {task: averages[task]["accuracy"] for task in WRONG} == WRONG
+    # udpos, wrong: NOUN NOUN is one chunk, in place of NOUN | VERB; SYM | SYM | X stay: 3 of 4 found, of 5 there
+    assert averages["udpos"] == {"f1": pytest.approx(600 / 9), "precision": 75.0, "recall": 60.0, "accuracy": 80.0}
+    assert averages["panx"] == {"f1": pytest.approx(80.0), "precision": pytest.approx(200 / 3), "recall": 100.0}
+    assert averages["bucc2018"] == {"f1": 50.0, "precision": 50.0, "recall": 50.0}
+    assert averages["mewslix"] == averages["lareqa"] == {"map@20": 75.0}
+    # of three questions: a wrong one, a right one, and the other question under the same id
+    assert averages["tydiqa"] == averages["mlqa"] == {"f1": pytest.approx(100 / 3), "exact_match": pytest.approx(100 / 3)}
+
+
+def test_chinese_is_compared_by_character_in_mlqa_alone(tmp_path: Path) -> None:
+    for task in ("mlqa", "xquad"):
+        write(tmp_path / "labels" / task / "test-zh.json", squad([("q", ("北京大学",))]))
+        write(tmp_path / "predictions" / task / "test-zh.json", '{"q": "北京，"}')
+    found = score_folder(tmp_path / "predictions", tmp_path / "labels", XTREME, ["mlqa", "xquad"], ["zh"])
+    assert found.averages == {"xquad": {"f1": 0.0, "exact_match": 0.0}, "mlqa": {"f1": pytest.approx(200 / 3), "exact_match": 0.0}}
+
+
+def test_a_part_on_purpose_is_called_partial(tmp_path: Path) -> None:
+    folders = lay_out(tmp_path, XTREME)
+    for chosen in ((["xnli", "pawsx"], []), ([], ["en", "zh"]), (["xquad"], ["en", "ro"])):
+        if "ro" in chosen[1]:
+            write(folders[0] / "xquad" / "test-ro.json", '{"q1": "house", "q2": "1999"}')
+            write(folders[1] / "xquad" / "test-ro.json", squad(QUESTIONS))
+        found = score_folder(*folders, XTREME, *chosen).as_json()["benchmark"]
+        assert found["partial"] is True
+        assert "average" not in found
+        assert set(found["groups"]) == ({"classification"} if chosen[0] == ["xnli", "pawsx"] else set())
+    by_language = score_folder(*folders, XTREME, (), ["en"]).languages
+    assert set(by_language) == {"xnli", "pawsx", "udpos", "panx", "xquad", "mlqa", "tydiqa"}  # retrieval has no English
+    all_named = score_folder(*folders, XTREME, XTREME.tasks, sorted({c for own in XTREME.languages.values() for c in own}))
+    assert all_named.average is not None
+
+
+def test_both_layouts_of_lareqa(tmp_path: Path) -> None:
+    write(tmp_path / "labels" / "lareqa" / "test-en.tsv", "q1\ta\tb\n")
+    write(tmp_path / "predictions" / "lareqa" / "test-en.json", '{"q1": ["a", "x", "b"]}')
+    found = score_folder(tmp_path / "predictions", tmp_path / "labels", XTREME_R, ["lareqa"], ["en"])
+    assert found.averages["lareqa"] == {"map@20": pytest.approx(100 * (1 + 2 / 3) / 2)}
+
+
+BAD = [
+    ("xnli/test-de.tsv", None, "xnli/test-de.tsv: not found"),
+    ("xnli/test-de.tsv", "entailment\nneutral\n", "xnli/test-de.tsv:2: ends after 2 rows"),
+    ("xnli/test-de.tsv", "neutral\n" * 5, "xnli/test-de.tsv:5: 5 rows"),
+    ("xnli/test-de.tsv", "neutral\nmaybe\nneutral\nneutral\n", 'xnli/test-de.tsv:2: label "maybe"'),
+    ("xnli/test-de.tsv", "neutral\n\nneutral\nneutral\n", "xnli/test-de.tsv:2: an empty line"),
+    ("xnli/test-de.tsv", "", "xnli/test-de.tsv: holds no rows"),
+    ("pawsx/test-de.tsv", "0\n2\n0\n0\n", "pawsx/test-de.tsv:2"),
+    ("tatoeba/test-de.tsv", "0\n1\n-1\n0\n", "tatoeba/test-de.tsv:3"),
+    ("udpos/test-de.tsv", "NOUN\nVERB\n\nX\nX\n", "udpos/test-de.tsv:4: sentence 2 has 2 tags, but 3 at"),
+    ("udpos/test-de.tsv", "NOUN\nVERB\nX\nX\nX\n", "udpos/test-de.tsv:1: ends after 1 rows"),
+    ("udpos/test-de.tsv", "NOUN\nNUN\n\nX\nX\nX\n", 'udpos/test-de.tsv:2: label "NUN"'),
+    ("xquad/test-de.json", '{"q1": "x"}', 'xquad/test-de.json: nothing for "q2"'),
+    ("xquad/test-de.json", '{"q1": "x", "q2": "y", "q3": "z"}', 'xquad/test-de.json: "q3" does not stand in'),
+    ("xquad/test-de.json", '{"q1": "x",\n"q2": 3}', '"q2" should be text'),
+    ("xquad/test-de.json", '{"q1": "x",\n"q2"', "xquad/test-de.json:2: not JSON"),
+    ("bucc2018/test-de.tsv", "de-1\ten-1\nen-2\tde-2\n", "bucc2018/test-de.tsv:2"),
+    ("bucc2018/test-de.tsv", "", "holds no pairs"),
+    ("xcopa/test-it.jsonl", '{"label": 0}\n{"label": 2}\n', "xcopa/test-it.jsonl:2"),
+    ("xcopa/test-it.jsonl", '{"label": 0}\n{"label": 1\n', "xcopa/test-it.jsonl:2: not JSON"),
+    ("xcopa/test-it.jsonl", '{"label": 0}\n{"choice": 1}\n', "xcopa/test-it.jsonl:2"),
+    ("mewslix/test-de.json", '{"m1": ["Q1"]}', 'nothing for "m2"'),
+    ("mewslix/test-de.json", '{"m1": ["Q1"], "m2": [2]}', "a candidate should be text"),
+    ("mewslix/test-de.json", '{"m1": ["Q1"], "m2": "Q2"}', '"m2" should be a list'),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    return {each.name: lay_out(tmp_path_factory.mktemp(each.name), each) for each in (XTREME, XTREME_R)}
+
+
+@pytest.mark.parametrize(("name", "text", "says"), BAD)
+def test_bad_files_name_file_and_line(whole: dict[str, tuple[Path, Path]], name: str, text: str | None, says: str) -> None:
+    benchmark = XTREME if name.split("/")[0] in XTREME.tasks else XTREME_R
+    predictions, labels = whole[benchmark.name]
+    path = predictions / name
+    good = path.read_text("utf-8")
+    try:
+        path.unlink() if text is None else path.write_text(text, "utf-8")
+        with pytest.raises(XstiltsError) as error:
+            score_folder(predictions, labels, benchmark)
+    finally:
+        path.write_text(good, "utf-8")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "languages", "says"),
+    [
+        (["xnly"], [], 'did you mean "xnli"'),
+        (["xcopa"], [], 'XTREME has no task "xcopa"'),
+        ([], ["qu"], 'XTREME is not in the language "qu"'),
+        (["bucc2018"], ["en"], 'not in the language "en"'),
+        (["bucc2018", "xnli"], ["en"], "bucc2018 is in none of the languages"),
+    ],
+)
+def test_parts_that_are_not_there(whole: dict[str, tuple[Path, Path]], tasks: list[str], languages: list[str], says: str) -> None:
+    with pytest.raises(XstiltsError, match=says):
+        score_folder(*whole["XTREME"], XTREME, tasks, languages)
+
+
+def test_a_missing_task_is_an_error(tmp_path: Path, whole: dict[str, tuple[Path, Path]]) -> None:
+    (tmp_path / "xnli").mkdir()
+    with pytest.raises(XstiltsError, match="no folder pawsx"):
+        score_folder(tmp_path, whole["XTREME"][1], XTREME)
+    with pytest.raises(XstiltsError, match="no folder xnli"):
+        score_folder(tmp_path / "nowhere", whole["XTREME"][1], XTREME)
