@@ -341,3 +341,50 @@ def test_score(place, xstilts):
     write(place / "predictions" / "xnli" / "test-de.tsv", "neutral\nmaybe\n")
     assert_refused(xstilts(*part), "predictions/xnli/test-de.tsv:2")
     assert_refused(xstilts(*words[:-1], "xtrem"), 'did you mean "xtreme"')
+
+
+def labels_of_toy(place):
+    """The toy data's labels in XTREME's layout."""
+    for code in ("en", "de"):
+        rows = (place / "data" / "xnli" / f"test-{code}.tsv").read_text().splitlines()
+        write(place / "labels" / "xnli" / f"test-{code}.tsv", "".join(row.split("\t")[2] + "\n" for row in rows))
+    write(place / "labels" / "tatoeba" / "test-de.tsv", "0\n1\n2\n3\n4\n")
+
+
+def test_submit_writes_what_score_reads(finished, xstilts):
+    """The fake engine is right but for every third row, where it says "neutral" (a candidate that does not exist, in retrieval)."""
+    assert_refused(xstilts("submit", "toy.toml", "--out", "sub"), 'tatoeba, de: "neutral" is no candidate')
+    assert not Path("sub").exists() and not list(Path().glob(".sub*"))
+    Path("less.toml").write_text(STUDY.replace(', "tatoeba"', ""))
+    code, out, err = xstilts("submit", "less.toml", "--out", "sub")
+    assert code == 0, err
+    folders = [f"sub/tiny/{step}/seed-{seed}" for step in ("none", "udpos") for seed in (1, 2)]
+    assert out.splitlines()[:4] == [f"{folder}: 2 files" for folder in folders]
+    assert "XTREME: 160 files are lacking, of xnli pawsx" in out
+    labels_of_toy(finished)
+    xstilts("report", "less.toml")
+    rows = [line.split(",") for line in Path("reports/toy/scores.csv").read_text().splitlines()[1:]]
+    by_place = {(step, seed, code): float(value) for _, _, step, _, code, _, seed, _, value, *_ in rows}
+    for folder in folders:
+        part = ("--benchmark", "xtreme", "--tasks", "xnli", "--languages", "en,de", "--json")
+        scored = json.loads(xstilts("score", folder, "labels", *part)[1])["tasks"]["xnli"]["languages"]
+        step, seed = folder.split("/")[2], folder[-1]
+        assert {code: own["accuracy"] for code, own in scored.items()} == {c: by_place[step, seed, c] for c in ("en", "de")}
+    assert_refused(xstilts("submit", "less.toml", "--out", "sub"), "not empty")
+    answer = json.loads(xstilts("submit", "less.toml", "--out", "again", "--json")[1])
+    assert answer["files"] == 8 and answer["folders"][0] == "again/tiny/none/seed-1" and answer["notes"] == []
+
+
+def test_submit_refuses_parts(finished, xstilts):
+    less = STUDY.replace(', "tatoeba"', "")
+    Path("capped.toml").write_text(less + "test = 5\n")
+    assert_refused(xstilts("submit", "capped.toml", "--out", "sub"), "has no predictions; run the study first")
+    Path("capped.toml").write_text(less + "test = 5\n")
+    assert xstilts("run", "capped.toml")[0] == 0
+    assert_refused(xstilts("submit", "capped.toml", "--out", "sub"), "xnli, en: only capped at 5 rows")
+    assert xstilts("submit", "capped.toml", "--out", "sub", "--partial")[0] == 0
+    assert len(Path("sub/tiny/none/seed-1/xnli/test-de.tsv").read_text().splitlines()) == 5
+    Path("dev.toml").write_text('part = "dev"\n' + less)
+    assert_refused(xstilts("submit", "dev.toml", "--out", "d"), "the study scores its dev part")
+    Path("other.toml").write_text(STUDY.replace('"xnli", "tatoeba"', '"mini-pos"').replace('languages = ["en", "de"]', ""))
+    assert_refused(xstilts("submit", "other.toml", "--out", "o"), "none of the study's targets")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from study_maker import Cell, finder, write_predictions
 from xstilts.benchmark import FORMS, XTREME, XTREME_R, Benchmark
 from xstilts.errors import XstiltsError
-from xstilts.submission import file_text, score_folder
+from xstilts.stages import Predict, Pretrained, Rows, Runtime
+from xstilts.submission import file_text, score_folder, submissions
 
 LABELS = {"xnli": ["entailment", "neutral", "contradiction", "neutral"], "pawsx": ["0", "1", "1", "0"], "tatoeba": ["3", "0", "2", "1"]}
 TAGS = {"udpos": [("NOUN", "VERB"), ("SYM", "SYM", "X")], "panx": [("B-PER", "I-PER", "O"), ("B-LOC",)]}
@@ -205,3 +207,53 @@ def test_a_missing_task_is_an_error(tmp_path: Path, whole: dict[str, tuple[Path,
         score_folder(tmp_path, whole["XTREME"][1], XTREME)
     with pytest.raises(XstiltsError, match="no folder xnli"):
         score_folder(tmp_path / "nowhere", whole["XTREME"][1], XTREME)
+
+
+# ---- writing what a study has predicted ----
+
+
+def submit(where: Path, task: str, code: str, ids: list[str], gold: list[list[str]], pred: list[list[str]], data: Path = Path()) -> str:
+    """The text that a study's one cell is written as."""
+    predict = Predict(Pretrained("m"), Rows(task, 1, "test", "test", code, "0"), 128, 64, Runtime())
+    write_predictions(where / predict.key / "predictions.parquet", ids, [""] * len(ids), gold, pred)
+    (made,) = submissions([Cell("m/x", "none", task, code, "test", 3, predict, False)], finder(where), data)
+    assert made.folder == "m_x/none/seed-3"
+    (text,) = made.files.values()
+    notes.clear()
+    notes.extend(made.notes)
+    return text
+
+
+notes: list[str] = []
+
+
+def test_each_layout_is_written_as_score_reads_it(tmp_path: Path) -> None:
+    tags = [list(row) for row in TAGS["udpos"]]
+    assert submit(tmp_path, "udpos", "de", ["1", "2"], tags, tags) == "NOUN\nVERB\n\nSYM\nSYM\nX\n"
+    assert submit(tmp_path, "xcopa", "it", ["1"], [["0"]], [["1"]]) == '{"label": 1}\n'
+    assert json.loads(submit(tmp_path, "xquad", "zh", ["a"], [["x"]], [["北京"]])) == {"a": "北京"}
+    mined = submit(tmp_path, "bucc2018", "de", ["de-1", "de-2"], [["en-1"], []], [[], ["en-3"]])
+    assert mined == "de-2\ten-3\n"
+    assert json.loads(submit(tmp_path, "mewslix", "de", ["m"], [["Q1"]], [["Q2", "Q1"]])) == {"m": ["Q2", "Q1"]}
+    assert submit(tmp_path, "lareqa", "de", ["q"], [["a", "b"]], [["b", "c"]]) == "q\tb\tc\n"
+
+
+def test_tatoeba_is_written_as_lines_of_the_candidates(tmp_path: Path) -> None:
+    for code in ("eng", "deu"):
+        write(tmp_path / "tatoeba" / f"tatoeba.deu-eng.{code}", "".join(f"{code} {n}\n" for n in range(4)))
+    pred = [["c4", "c1"], ["c2"], ["c1"]]
+    assert submit(tmp_path / "s", "tatoeba", "de", ["q1", "q2", "q3"], [["c1"]] * 3, pred, tmp_path) == "3\n1\n0\n"
+
+
+def test_an_id_that_the_reader_numbered_is_written_once(tmp_path: Path) -> None:
+    ids, gold = ["7", "7#2", "8#1", "9"], [["x"]] * 4
+    assert json.loads(submit(tmp_path, "tydiqa", "ko", ids, gold, [["a"], ["a"], ["b"], [""]])) == {"7": "a", "8#1": "b", "9": ""}
+    assert not notes
+    assert json.loads(submit(tmp_path, "tydiqa", "ko", ids, gold, [["a"], ["z"], ["b"], ["c"]]))["7"] == "a"
+    assert notes == ['tydiqa, ko: the id "7" stands for several questions; the file holds the answer to the first']
+
+
+@pytest.mark.parametrize("pred", [[["NOUN"], ["SYM", "SYM", "X"]], [["NOUN", ""], ["SYM", "SYM", "X"]]])
+def test_a_word_without_a_tag_is_refused(tmp_path: Path, pred: list[list[str]]) -> None:
+    with pytest.raises(XstiltsError, match="udpos, de: sentence 1 has 1 tags for 2 words"):
+        submit(tmp_path, "udpos", "de", ["1", "2"], [list(row) for row in TAGS["udpos"]], pred)

@@ -573,6 +573,49 @@ def score(
         print(f"average of {found.benchmark.name}: {found.average:.1f}")
 
 
+@app.command(epilog=ANYWHERE)
+def submit(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the prediction folders, MODEL/INTERMEDIATE/seed-N each.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Also write what is there of missing or capped test sets.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write a study's test predictions in the layout of XTREME and XTREME-R."""
+    from xstilts.benchmark import BENCHMARKS, FORMS
+    from xstilts.submission import submissions, write_submissions
+
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    written = write_submissions(submissions(made.cells, store.find, place.data, partial), out)
+    left = [target for target in made.study.targets if target not in FORMS]
+    there = {name.rpartition(".")[0] for each in written for name in each.files}
+    lacking = {
+        each.name: [name for task in each.tasks for code in each.languages[task] if (name := f"{task}/test-{code}") not in there]
+        for each in BENCHMARKS.values()
+    }
+    if json_:
+        _print_json(
+            {
+                "folders": [str(out / each.folder) for each in written],
+                "files": sum(len(each.files) for each in written),
+                "notes": [f"{each.folder}: {note}" for each in written for note in each.notes],
+                "not_written": left,
+                "lacking": lacking,
+            }
+        )
+        return
+    for each in written:
+        print(f"{out / each.folder}: {len(each.files)} files")
+        for note in each.notes:
+            print(f"  {note}")
+    if left:
+        print(f"not written, in neither benchmark: {' '.join(left)}")
+    for name, files in lacking.items():
+        tasks = " ".join(dict.fromkeys(file.partition("/")[0] for file in files))
+        print(f"{name}: {len(files)} files are lacking, of {tasks}" if files else f"{name}: whole")
+
+
 def _split(words: Sequence[str] | None) -> list[str]:
     """The names of an option that may be given several times, with commas or spaces in between."""
     return list(dict.fromkeys(name for word in words or () for name in word.replace(",", " ").split()))
@@ -673,7 +716,7 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "score", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "score", "submit", "why", "gc", "pretrain")
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

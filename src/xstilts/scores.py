@@ -178,7 +178,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     task = task_of(first_cell.target)
     # Cells of an untrained model share one prediction, whatever their seed.
     paths = list(dict.fromkeys(path for _, path in pairs))
-    tables = [_read(path) for path in paths]
+    tables = [read_predictions(path) for path in paths]
     size = tables[0].num_rows
     for path, table in zip(paths[1:], tables[1:], strict=True):
         if not table.select(["id", "gold"]).equals(tables[0].select(["id", "gold"])):
@@ -207,7 +207,8 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     ]
 
 
-def _read(path: Path) -> pa.Table:
+def read_predictions(path: Path) -> pa.Table:
+    """The table of one prediction file: id, group, gold, pred (the last two are lists). Raises ScoreError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

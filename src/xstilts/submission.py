@@ -9,23 +9,30 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xstilts.benchmark import BESIDE, FORMS, Benchmark, Form, benchmark_average, group_averages, headline, task_average
-from xstilts.errors import DataError, ScoreError, nearest
+from xstilts.errors import DataError, ScoreError, StoreError, nearest
 from xstilts.metrics import Items, ragged
 from xstilts.metrics.answers import answer_f1, exact_match, mlqa_words, normal_words
 from xstilts.metrics.mining import mined_f1, mined_precision, mined_recall
 from xstilts.metrics.ranks import average_precision
 from xstilts.metrics.rows import accuracy
 from xstilts.metrics.tags import Scheme, chunk_f1, chunk_precision, chunk_recall, token_accuracy
+from xstilts.rows import load
+from xstilts.scores import PREDICTIONS, CellLike, Find, read_predictions
 from xstilts.sources import json_file, json_lines, known, lines, list_field, mapping, rows_of, text_field
 
+if TYPE_CHECKING:
+    from xstilts.stages import Rows as RowsOf
+
 Rows = list[tuple[str, ...]]
+WHOLE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,3 +311,133 @@ def file_text(form: Form, ids: Sequence[str], pred: Rows) -> str:
             return "".join("\t".join((name, *row)) + "\n" for name, row in zip(ids, pred, strict=True))
         case _:
             return "".join(f"{row[0]}\n" for row in pred)
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One folder of a study's predictions: `files` by path within it; `notes` say what could not be written as it is."""
+
+    folder: str  # MODEL/INTERMEDIATE/seed-N
+    files: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+def submissions(cells: Iterable[CellLike], find: Find, data: Path, partial: bool = False) -> Iterator[Submission]:
+    """A prediction folder for every model, intermediate choice and seed of a study, from the predictions in the store.
+
+    `partial` also writes what is there of a study with missing or capped cells. Raises ScoreError for targets that are in
+    neither benchmark, parts other than test, missing predictions, and rows that are only a part of the test set.
+    """
+    planned = [cell for cell in cells if cell.target in FORMS]
+    if not planned:
+        raise ScoreError(f"none of the study's targets is a task of XTREME or XTREME-R ({' '.join(FORMS)})")
+    _refuse_parts(planned, find, partial)
+    writer = _Writer(data)
+    for model, intermediate, seed in dict.fromkeys((cell.model, cell.intermediate, cell.seed) for cell in planned):
+        files: dict[str, str] = {}
+        notes: list[str] = []
+        for cell in planned:
+            path = find(cell.predict.key) if (cell.model, cell.intermediate, cell.seed) == (model, intermediate, seed) else None
+            if path is not None:
+                name = f"{cell.target}/test-{cell.language}.{FORMS[cell.target].suffixes[0]}"
+                files[name] = writer.text(cell, path / PREDICTIONS, notes)
+        if files:
+            yield Submission(f"{_plain(model)}/{_plain(intermediate)}/seed-{seed}", files, tuple(dict.fromkeys(notes)))
+
+
+def _refuse_parts(planned: Sequence[CellLike], find: Find, partial: bool) -> None:
+    """Raises ScoreError for the first cell that a whole submission cannot hold."""
+    for cell in planned:
+        where = f"{cell.target}, {cell.language}"
+        rows = cell.predict.rows
+        if cell.split != "test":
+            raise ScoreError(f'{where}: the study scores its {cell.split} part; a submission holds test rows: set part = "test"')
+        if partial:
+            continue
+        if find(cell.predict.key) is None:
+            who = f"{cell.model} after {cell.intermediate}, seed {cell.seed}"
+            raise ScoreError(f"{where}: {who} has no predictions; run the study first, or --partial")
+        if rows.cap is not None or rows.cut != WHOLE:
+            part = f"capped at {rows.cap:,} rows" if rows.cap is not None else f"a share of the groups, {rows.cut[0]:g}-{rows.cut[1]:g}"
+            raise ScoreError(f"{where}: only {part}, but a submission holds every test row; mend the study, or --partial")
+
+
+def write_submissions(made: Iterable[Submission], out: Path) -> list[Submission]:
+    """Writes the folders below `out`, which must be new or empty, all or none of them. Raises StoreError or ScoreError."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise StoreError(f"{out}: is there and not empty; name a new folder with --out")
+    part = out.absolute().with_name(f".{out.absolute().name}.part")
+    written = []
+    try:
+        for each in made:
+            for name, text in each.files.items():
+                path = part / each.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8", newline="\n")
+            written.append(each)
+        if not written:
+            raise ScoreError("nothing has been predicted yet; run the study first")
+        part.replace(out)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return written
+
+
+def _plain(name: str) -> str:
+    """A name as a folder's: what is no letter, digit or . _ + - becomes _."""
+    return re.sub(r"[^\w.+-]", "_", name).lstrip(".") or "_"
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Makes the text of prediction files; reads the candidates of a language once."""
+
+    data: Path
+    places: dict[RowsOf, dict[str, int]] = field(default_factory=dict)
+
+    def text(self, cell: CellLike, path: Path, notes: list[str]) -> str:
+        """What the file of a cell holds. Raises ScoreError where the stored predictions cannot be written."""
+        table = read_predictions(path)
+        ids: list[str] = table.column("id").to_pylist()
+        pred: Rows = [tuple(row) for row in table.column("pred").to_pylist()]
+        form, where = FORMS[cell.target], f"{cell.target}, {cell.language}"
+        match form.layout:
+            case "tags":
+                lengths = [len(row) for row in table.column("gold").to_pylist()]
+                for number, (row, length) in enumerate(zip(pred, lengths, strict=True), start=1):
+                    if len(row) != length or not all(row):
+                        raise ScoreError(f"{where}: sentence {number} has {sum(map(bool, row))} tags for {length} words")
+            case "answers":
+                ids, pred = _one_answer_an_id(ids, pred, where, notes)
+            case "pairs":
+                pass
+            case "indices":
+                places = self._places(cell.predict.rows)
+                if lost := [row[0] for row in pred if row and row[0] not in places]:
+                    raise ScoreError(f'{where}: "{lost[0]}" is no candidate of the data at hand; the predictions were made on other files')
+                pred = [(str(places[row[0]]),) for row in pred]
+            case _:
+                if empty := [name for name, row in zip(ids, pred, strict=True) if not row]:
+                    raise ScoreError(f'{where}: row "{empty[0]}" has no prediction')
+        return file_text(form, ids, pred)
+
+    def _places(self, rows: RowsOf) -> dict[str, int]:
+        """The 0-based line of each candidate."""
+        if rows not in self.places:
+            candidates = [e.id for e in load(rows, self.data) if getattr(e, "role", "") == "candidate"]
+            self.places[rows] = {name: place for place, name in enumerate(candidates)}
+        return self.places[rows]
+
+
+def _one_answer_an_id(ids: list[str], pred: Rows, where: str, notes: list[str]) -> tuple[list[str], Rows]:
+    """Ids as the release has them: TyDiQA repeats some, read as "7" and "7#2"; the file holds the first answer of each."""
+    there = set(ids)
+    kept: dict[str, tuple[str, ...]] = {}
+    for name, row in zip(ids, pred, strict=True):
+        base = name.rpartition("#")[0]
+        own = base if base in there and name[len(base) + 1 :].isdigit() else name
+        if kept.setdefault(own, row) != row:
+            notes.append(f'{where}: the id "{own}" stands for several questions; the file holds the answer to the first')
+    return list(kept), list(kept.values())
