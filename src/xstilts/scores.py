@@ -77,6 +77,7 @@ class Result:
     items: tuple[Items, ...]
     groups: tuple[str, ...]  # distinct groups, sorted; results of one target and language share this tuple
     group_of: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N], index into groups
+    alone: int | None = None  # where the score alone is known, not its items: the rows it is said to be over (0: not said)
 
     @property
     def headline(self) -> Items:
@@ -121,12 +122,12 @@ def scores_of(study: str, results: Results) -> tuple[Score, ...]:
                 result.cell.model,
                 result.cell.intermediate,
                 result.cell.target,
-                result.cell.language,
+                result.cell.language or "mean",
                 result.cell.split,
                 result.cell.seed,
                 items.metric,
                 items.value,
-                len(items),
+                len(items) if result.alone is None else result.alone,
                 result.cell.predict.key,
             )
             for result in results.results
@@ -205,6 +206,24 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
         )
         for cell, path in pairs
     ]
+
+
+def write_predictions(
+    path: Path, ids: Sequence[str], groups: Sequence[str], gold: Sequence[Sequence[str]], pred: Sequence[Sequence[str]]
+) -> None:
+    """One prediction file of answers that were not made here (no scores stand behind them). Raises OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lists = pa.list_(pa.string())
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "group": pa.array(groups, pa.string()),
+        "gold": pa.array([list(row) for row in gold], lists),
+        "pred": pa.array([list(row) for row in pred], lists),
+        "scores": pa.array([[] for _ in ids], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd")
 
 
 def read_predictions(path: Path) -> pa.Table:

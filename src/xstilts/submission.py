@@ -75,7 +75,7 @@ def score_folder(
                 part = "; --tasks scores a part on purpose" if not tasks else ""
                 raise DataError(f"{folder}: no folder {task} ({benchmark.name} has {len(benchmark.tasks)} tasks{part})")
     pairs = {
-        (task, code): (_file(predictions, task, code), _file(labels, task, code)) for task, own in chosen.items() for code in own
+        (task, code): (find_file(predictions, task, code), find_file(labels, task, code)) for task, own in chosen.items() for code in own
     }
     scored: dict[str, dict[str, dict[str, float]]] = {task: {} for task in chosen}
     for (task, code), (pred, gold) in pairs.items():
@@ -105,7 +105,7 @@ def _chosen(benchmark: Benchmark, tasks: Sequence[str], languages: Sequence[str]
     return {task: own for task, own in found.items() if own}
 
 
-def _file(folder: Path, task: str, code: str) -> Path:
+def find_file(folder: Path, task: str, code: str) -> Path:
     """The file of a task in a language. Raises DataError when it is not there."""
     paths = [folder / task / f"test-{code}.{suffix}" for suffix in FORMS[task].suffixes]
     for path in paths:
