@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score
 from test_metrics import Nowhere
 from xstilts import metrics
 from xstilts.errors import ScoreError
-from xstilts.metrics import ragged
+from xstilts.metrics import mining, ragged
 from xstilts.metrics.answers import mlqa_words
 from xstilts.metrics.mining import best_threshold, mine, mined_f1, mined_precision, mined_recall, two_fold
 from xstilts.metrics.ranks import average_precision, rank_consistency
@@ -174,6 +174,16 @@ def test_mining_agrees_with_the_definition(seed: int) -> None:
     assert list(zip(mined.source.tolist(), mined.target.tolist(), strict=True)) == [(i, j) for i, j, _ in expected]
     assert mined.score.tolist() == pytest.approx([score for *_, score in expected])
     assert all(a >= b for a, b in pairwise(mined.score.tolist()))
+
+
+def test_mining_does_not_depend_on_how_much_is_held_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(23, 5)).astype(np.float32), rng.normal(size=(17, 5)).astype(np.float32)
+    whole = mine(x, y)
+    monkeypatch.setattr(mining, "_CELLS", 40)
+    parts = mine(x, y)
+    assert whole.source.tolist() == parts.source.tolist() and whole.target.tolist() == parts.target.tolist()
+    assert whole.score.tolist() == pytest.approx(parts.score.tolist(), rel=1e-5)
 
 
 def f1_at(pairs: list[tuple[int, int, float]], gold: frozenset[tuple[int, int]], threshold: float) -> float:

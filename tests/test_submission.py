@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 from pathlib import Path
 
 import pytest
 
 from study_maker import Cell, finder, write_predictions
+from test_metrics import runs_of_one_tag, squad_em, squad_f1
 from xstilts.benchmark import FORMS, XTREME, XTREME_R, Benchmark
 from xstilts.errors import XstiltsError
 from xstilts.stages import Predict, Pretrained, Rows, Runtime
@@ -257,3 +260,49 @@ def test_an_id_that_the_reader_numbered_is_written_once(tmp_path: Path) -> None:
 def test_a_word_without_a_tag_is_refused(tmp_path: Path, pred: list[list[str]]) -> None:
     with pytest.raises(XstiltsError, match="udpos, de: sentence 1 has 1 tags for 2 words"):
         submit(tmp_path, "udpos", "de", ["1", "2"], [list(row) for row in TAGS["udpos"]], pred)
+
+
+# ---- real files ----
+
+
+@pytest.mark.data
+def test_real_answers_and_tags_score_as_the_slow_definitions_say(tmp_path: Path) -> None:
+    """Gold as predictions gives 100; blurred gold what the direct implementations of test_metrics give."""
+    root = Path(os.environ.get("XSTILTS_DATA", "~/.cache/xstilts/data")).expanduser()
+    questions, sentences = root / "xquad" / "xquad.de.json", root / "udpos" / "dev-de.tsv"
+    if not (questions.is_file() and sentences.is_file()):
+        pytest.skip("xquad/xquad.de.json or udpos/dev-de.tsv is not under the data folder ($XSTILTS_DATA)")
+    draw = random.Random(1)
+    data = json.loads(questions.read_text("utf-8"))
+    asked = [
+        (qa["id"], p["context"], [a["text"] for a in qa["answers"]]) for a in data["data"] for p in a["paragraphs"] for qa in p["qas"]
+    ]
+    blurred = {}
+    for name, context, answers in asked:
+        at = max(0, context.find(answers[0]) - draw.randint(0, 6))
+        blurred[name] = context[at : at + len(answers[0]) + draw.randint(0, 6)]
+    gold = [[line.split("\t")[1] for line in block.split("\n")] for block in sentences.read_text("utf-8").strip().split("\n\n")]
+    tags = sorted({tag for row in gold for tag in row})
+    noisy = [[tag if draw.random() < 0.8 else draw.choice(tags) for tag in row] for row in gold]
+    write(tmp_path / "labels" / "xquad" / "test-de.json", json.dumps(data))
+    write(tmp_path / "labels" / "udpos" / "test-de.tsv", file_text(FORMS["udpos"], (), [tuple(row) for row in gold]))
+    for side, answers_of, rows in (("right", {name: own[0] for name, _, own in asked}, gold), ("wrong", blurred, noisy)):
+        write(tmp_path / side / "xquad" / "test-de.json", json.dumps(answers_of))
+        write(tmp_path / side / "udpos" / "test-de.tsv", "\n\n".join("\n".join(row) for row in rows))
+    right, wrong = (
+        score_folder(tmp_path / side, tmp_path / "labels", XTREME, ["xquad", "udpos"], ["de"]).averages for side in ("right", "wrong")
+    )
+    assert all(value == 100.0 for own in right.values() for value in own.values())
+    f1 = sum(squad_f1(blurred[name], own, v2=False) for name, _, own in asked) / len(asked)
+    exact = sum(squad_em(blurred[name], own, v2=False) for name, _, own in asked) / len(asked)
+    assert wrong["xquad"] == {"f1": pytest.approx(100 * f1), "exact_match": pytest.approx(100 * exact)}
+    chunks = [(runs_of_one_tag(g), runs_of_one_tag(p)) for g, p in zip(gold, noisy, strict=True)]
+    both, found, there = (sum(map(len, each)) for each in zip(*((g & p, p, g) for g, p in chunks), strict=True))
+    words = sum(map(len, gold))
+    same = sum(a == b for g, p in zip(gold, noisy, strict=True) for a, b in zip(g, p, strict=True))
+    assert wrong["udpos"] == {
+        "f1": pytest.approx(200 * both / (found + there)),
+        "precision": pytest.approx(100 * both / found),
+        "recall": pytest.approx(100 * both / there),
+        "accuracy": pytest.approx(100 * same / words),
+    }

@@ -405,7 +405,7 @@ def _gold(example: Example) -> tuple[str, ...]:
         case Passage(answers=tuple() as answers):
             return tuple(answer.text for answer in answers)
         case Parallel(gold=str() as gold):
-            return (gold,)
+            return (gold, *getattr(example, "also", ()))  # questions with several right candidates (LAReQA)
     return ()
 
 

@@ -18,7 +18,7 @@ from xstilts.metrics.ragged import Ints, Ragged, shared_names
 from xstilts.metrics.rows import check_rows
 
 NEIGHBOURS = 4
-_CHUNK = 4096  # rows of the similarity matrix held at once
+_CELLS = 16_000_000  # cosines held at once
 Vectors = npt.NDArray[np.floating[npt.NBitBase]]
 Pairs = frozenset[tuple[int, int]]
 
@@ -138,23 +138,25 @@ def _pair_counts(gold: Ragged, pred: Ragged) -> tuple[Floats, Floats, Floats]:
     return per_row(np.intersect1d(wanted, found)), per_row(found), per_row(wanted)
 
 
-def _unit(vectors: Vectors, side: str) -> Floats:
-    """Rows of length 1, [N, H] in double precision."""
+def _unit(vectors: Vectors, side: str) -> Vectors:
+    """Rows of length 1, [N, H], in the precision that they came in."""
     if vectors.ndim != 2 or not len(vectors):
         raise ScoreError(f"no {side} vectors to mine")
-    wide = vectors.astype(np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12), dtype=np.float64)
+    lengths: Vectors = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12).astype(vectors.dtype)
+    unit: Vectors = vectors / lengths
+    return unit
 
 
-def _nearest(queries: Floats, others: Floats, neighbours: int) -> tuple[Ints, Floats]:
+def _nearest(queries: Vectors, others: Vectors, neighbours: int) -> tuple[Ints, Floats]:
     """Rows of the nearest others and their cosines, both [N, k], nearest first; ties go to the lower row."""
     count = min(neighbours, len(others))
+    step = max(1, _CELLS // len(others))
     rows, cosines = [], []
-    for begin in range(0, len(queries), _CHUNK):
-        cosine = queries[begin : begin + _CHUNK] @ others.T
+    for begin in range(0, len(queries), step):
+        cosine = queries[begin : begin + step] @ others.T
         near = np.sort(np.argpartition(-cosine, count - 1, axis=1)[:, :count], axis=1)
         own = np.take_along_axis(cosine, near, 1)
         order = np.argsort(-own, axis=1, kind="stable")
         rows.append(np.take_along_axis(near, order, 1))
         cosines.append(np.take_along_axis(own, order, 1))
-    return np.concatenate(rows).astype(np.int64), np.concatenate(cosines)
+    return np.concatenate(rows).astype(np.int64), np.concatenate(cosines).astype(np.float64)
