@@ -138,8 +138,8 @@ def beside(plan: Plan, imports: Iterable[Imported]) -> Beside:
             results.append(Result(cell, items, ("all",), np.zeros(1, dtype=np.int64), each.n))
         if each.parameters:
             sizes[model] = each.parameters
-        what = "predictions" if each.key else "scores without items"
-        notes.setdefault(f"{model} after {step} from {each.source}, {each.when} ({what})", []).append(each.target)
+        what = "predictions" if each.key else f"scores without items, from {each.source}"
+        notes.setdefault(f"{model} after {step}, seed {each.seed}, {each.when}, {what}", []).append(each.target)
     lines = [f"Imported, not run here: {text}: {', '.join(dict.fromkeys(targets))}." for text, targets in notes.items()]
     return Beside(tuple(cells), tuple(results), sizes, tuple(lines))
 
