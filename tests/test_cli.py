@@ -62,7 +62,8 @@ def settle(patch, where):
         return real(number, threads, offline, inbox, "fake_answers:work")
 
     patch.chdir(where)
-    patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    # processes that are started here use the package under test, wherever another is installed
+    patch.setenv("PYTHONPATH", os.pathsep.join((str(Path(__file__).parent), str(Path(cli.__file__).parents[1]))))
     patch.setenv("XSTILTS_DATA", "data")
     patch.delenv("XSTILTS_STORE", raising=False)
     patch.setattr(local, "start", start)
@@ -320,3 +321,209 @@ def test_a_second_run_loads_no_torch(finished, xstilts):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("done: 0 stages run")
+
+
+def test_score(place, xstilts):
+    for side, labels in (("labels", "neutral\nneutral\n"), ("predictions", "neutral\nentailment\n")):
+        for code in ("de", "en"):
+            write(place / side / "xnli" / f"test-{code}.tsv", labels)
+    words = ("score", "predictions", "labels", "--benchmark", "xtreme")
+    part = (*words, "--tasks", "xnli", "--languages", "en,de")
+    answer = json.loads(xstilts(*part, "--json")[1])
+    assert answer == {
+        "tasks": {"xnli": {"languages": {"de": {"accuracy": 50.0}, "en": {"accuracy": 50.0}}, "average": {"accuracy": 50.0}}},
+        "benchmark": {"partial": True, "groups": {}},
+    }
+    out = xstilts(*part)[1]
+    assert out.startswith("xnli  accuracy      50.0  de 50.0  en 50.0\n")
+    assert "partial" in out and "average of XTREME" not in out
+    assert_refused(xstilts(*words), "predictions: no folder pawsx")
+    assert_refused(xstilts(*words, "--tasks", "xnli"), "predictions/xnli/test-ar.tsv: not found")
+    write(place / "predictions" / "xnli" / "test-de.tsv", "neutral\nmaybe\n")
+    assert_refused(xstilts(*part), "predictions/xnli/test-de.tsv:2")
+    assert_refused(xstilts(*words[:-1], "xtrem"), 'did you mean "xtreme"')
+
+
+def labels_of_toy(place):
+    """The toy data's labels in XTREME's layout."""
+    for code in ("en", "de"):
+        rows = (place / "data" / "xnli" / f"test-{code}.tsv").read_text().splitlines()
+        write(place / "labels" / "xnli" / f"test-{code}.tsv", "".join(row.split("\t")[2] + "\n" for row in rows))
+    write(place / "labels" / "tatoeba" / "test-de.tsv", "0\n1\n2\n3\n4\n")
+
+
+def test_submit_writes_what_score_reads(finished, xstilts):
+    """The fake engine is right but for every third row, where it says "neutral" (a candidate that does not exist, in retrieval)."""
+    assert_refused(xstilts("submit", "toy.toml", "--out", "sub"), 'tatoeba, de: "neutral" is no candidate')
+    assert not Path("sub").exists() and not list(Path().glob(".sub*"))
+    Path("less.toml").write_text(STUDY.replace(', "tatoeba"', ""))
+    code, out, err = xstilts("submit", "less.toml", "--out", "sub")
+    assert code == 0, err
+    folders = [f"sub/tiny/{step}/seed-{seed}" for step in ("none", "udpos") for seed in (1, 2)]
+    assert out.splitlines()[:4] == [f"{folder}: 2 files" for folder in folders]
+    assert "XTREME: 160 files are lacking, of xnli pawsx" in out
+    labels_of_toy(finished)
+    xstilts("report", "less.toml")
+    rows = [line.split(",") for line in Path("reports/toy/scores.csv").read_text().splitlines()[1:]]
+    by_place = {(step, seed, code): float(value) for _, _, step, _, code, _, seed, _, value, *_ in rows}
+    for folder in folders:
+        part = ("--benchmark", "xtreme", "--tasks", "xnli", "--languages", "en,de", "--json")
+        scored = json.loads(xstilts("score", folder, "labels", *part)[1])["tasks"]["xnli"]["languages"]
+        step, seed = folder.split("/")[2], folder[-1]
+        assert {code: own["accuracy"] for code, own in scored.items()} == {c: by_place[step, seed, c] for c in ("en", "de")}
+    assert_refused(xstilts("submit", "less.toml", "--out", "sub"), "not empty")
+    answer = json.loads(xstilts("submit", "less.toml", "--out", "again", "--json")[1])
+    assert answer["files"] == 8 and answer["folders"][0] == "again/tiny/none/seed-1" and answer["notes"] == []
+
+
+def test_submit_refuses_parts(finished, xstilts):
+    less = STUDY.replace(', "tatoeba"', "")
+    Path("capped.toml").write_text(less + "test = 5\n")
+    assert_refused(xstilts("submit", "capped.toml", "--out", "sub"), "has no predictions; run the study first")
+    Path("capped.toml").write_text(less + "test = 5\n")
+    assert xstilts("run", "capped.toml")[0] == 0
+    assert_refused(xstilts("submit", "capped.toml", "--out", "sub"), "xnli, en: only capped at 5 rows")
+    assert xstilts("submit", "capped.toml", "--out", "sub", "--partial")[0] == 0
+    assert len(Path("sub/tiny/none/seed-1/xnli/test-de.tsv").read_text().splitlines()) == 5
+    Path("dev.toml").write_text('part = "dev"\n' + less)
+    assert_refused(xstilts("submit", "dev.toml", "--out", "d"), "the study scores its dev part")
+    Path("other.toml").write_text(STUDY.replace('"xnli", "tatoeba"', '"mini-pos"').replace('languages = ["en", "de"]', ""))
+    assert_refused(xstilts("submit", "other.toml", "--out", "o"), "none of the study's targets")
+
+
+# ---- import ----
+
+
+def report_of(place, xstilts, study="toy.toml"):
+    code, out, err = xstilts("report", study)
+    assert code == 0, err
+    scores = [line.split(",") for line in Path("reports/toy/scores.csv").read_text().splitlines()[1:]]
+    transfer = [line.split(",") for line in Path("reports/toy/transfer.csv").read_text().splitlines()[1:]]
+    return out, scores, transfer, Path("reports/toy/report.md").read_text()
+
+
+def test_imported_predictions_are_scored_like_our_own(finished, xstilts):
+    """What a study wrote, imported under another name, has the study's own scores, gains and intervals."""
+    Path("xnli.toml").write_text(STUDY.replace(', "tatoeba"', ""))
+    assert xstilts("submit", "xnli.toml", "--out", "sub")[0] == 0
+    labels_of_toy(finished)
+    for step in ("none", "udpos"):
+        for seed in ("1", "2"):
+            words = ("import", f"sub/tiny/{step}/seed-{seed}", "--into", "toy.toml", "--model", "other", "--intermediate", step)
+            code, out, err = xstilts(*words, "--seed", seed, "--labels", "labels")
+            assert code == 0, err
+            assert out.startswith("imported predictions of 2 cells (xnli) into toy; ") and "left out: tatoeba: no predictions in de" in out
+    out, scores, transfer, text = report_of(finished, xstilts)
+    assert "toy, other (imported): score" in out
+    assert re.search(r"Imported, not run here: other \(imported\) after udpos, seed 2, [-0-9]+, predictions: xnli\.", text)
+    # The fake engine is as right everywhere, so that the seeds of a step have one content and one score.
+    by_model = {}
+    for row in scores:
+        by_model.setdefault(row[1], []).append((*row[2:10],))
+    assert by_model["other (imported)"] == [row for row in by_model["tiny"] if row[1] == "xnli"]
+    points = {model: [row[2:11] for row in transfer if row[1] == model and row[3] == "xnli"] for model in by_model}
+    assert points["tiny"] == points["other (imported)"] and len(points["tiny"]) > 6
+    gone = json.loads(xstilts("gc", "toy.toml", "--json")[1])
+    assert gone["entries"] == [], "imports are kept with their study"
+    assert report_of(finished, xstilts)[1] == scores
+
+
+def test_an_imported_step_of_the_studys_own_model(finished, xstilts):
+    write(finished / "elsewhere" / "xnli" / "test-de.tsv", "entailment\n" * 12)
+    write(finished / "elsewhere" / "xnli" / "test-en.tsv", "neutral\n" * 12)
+    words = ("import", "elsewhere", "--into", "toy.toml", "--model", "tiny", "--json")
+    assert_refused(xstilts(*words), 'the study itself runs "tiny" after "none"')
+    assert json.loads(xstilts(*words, "--intermediate", "qqp", "--seed", "1")[1])["imported"] == 2
+    out, scores, _, text = report_of(finished, xstilts)
+    assert "qqp (imported)" in out and "qqp (imported)" in text
+    assert "gain of qqp (imported) on xnli, mean over languages (tiny): the two have not the same seeds" in text
+    found = {(row[4], row[8]) for row in scores if row[2] == "qqp (imported)"}
+    assert found == {("de", repr(100 / 3)), ("en", repr(100 / 3))}  # four of twelve, whatever one says throughout
+    assert json.loads(xstilts(*words, "--intermediate", "qqp", "--seed", "1")[1])["imported"] == 2
+    assert len(report_of(finished, xstilts)[1]) == len(scores), "imported again, it takes its own place"
+
+
+def test_imported_scores_have_no_items(finished, xstilts):
+    row = """model = "large"\nparameters = 1000\nsource = "a table"\n[scores]\nxnli = 79.2\ntatoeba = {de = 57.0}\nudpos = 72\n"""
+    Path("row.toml").write_text(row)
+    code, out, err = xstilts("import", "row.toml", "--into", "toy.toml")
+    assert code == 0 and "imported scores of 2 cells (xnli tatoeba)" in out, err
+    assert "left out: udpos: not a target of the study" in out
+    Path("step.json").write_text(json.dumps({"model": "large", "intermediate": "nli", "scores": {"xnli": {"accuracy": 80.0}}}))
+    assert xstilts("import", "step.json", "--into", "toy.toml")[0] == 0
+    out, scores, transfer, text = report_of(finished, xstilts)
+    assert "79.2" in out and "80.0 +0.8 ±?" in out
+    assert ["mean", "79.2"] in [[row[4], row[8]] for row in scores if row[1] == "large (imported)"]
+    (gain,) = [row for row in transfer if row[1] == "large (imported)" and row[5] == "gain" and row[3] == "xnli"]
+    assert gain[6] == "accuracy" and abs(float(gain[7]) - 0.8) < 1e-9 and gain[12] == "seeds only"
+    assert "Some scores were imported without their items" in text and "from a table (row.toml " in text
+    assert "no interval" in text
+
+
+def test_scores_of_another_study_are_imported(finished, xstilts):
+    before = report_of(finished, xstilts)
+    shutil.copy("reports/toy/scores.csv", "theirs.csv")
+    code, _, err = xstilts("import", "theirs.csv", "--into", "toy.toml", "--model", "theirs")
+    assert code == 0, err
+    _, scores, transfer, _ = report_of(finished, xstilts)
+    new = [row for row in scores if row[1] == "theirs (imported)"]
+    assert [row[2:10] for row in new] == [row[2:10] for row in before[1]]
+    assert [row for row in transfer if row[1] == "tiny"] == before[2], "the study's own numbers stay what they were"
+    own = {tuple(row[2:6]): row[7] for row in before[2]}
+    theirs = {tuple(row[2:6]): row for row in transfer if row[1] == "theirs (imported)"}
+    assert theirs.keys() == own.keys()
+    assert all(abs(float(row[7]) - float(own[place])) < 1e-9 and row[12] == "seeds only" for place, row in theirs.items())
+
+
+BAD_ROWS = [
+    ("x.toml", "scores = 3\n", "whose scores are they"),
+    ("x.toml", 'model = "a"\nscores = 3\n', "expected an object"),
+    ("x.toml", 'model = "a"\n[scores]\nxnli = "high"\n', "expected a number"),
+    ("x.toml", 'model = "a"\n[scores]\nxnli = 792\n', "not on 0-100"),
+    ("x.toml", 'model = "a"\n[scores]\nxnly = 7\n', 'did you mean "xnli"'),
+    ("x.toml", 'model = "a"\n[scores]\nmnli = 7\n', "holds nothing for the targets"),
+    ("x.toml", 'model = "a"\n[scores]\nxnli = {xx = 7}\n', 'has no language "xx"'),
+    ("x.toml", 'model = "a"\n[scores]\nxnli = {de = {f1 = 7}}\n', 'has no metric "f1"'),
+    ("x.toml", 'modle = "a"\n', 'did you mean "model"'),
+    ("x.toml", "model = \n", "x.toml: not TOML"),
+    ("x.json", '{"model": "a",\n', "x.json:2: not JSON"),
+    ("x.csv", "a,b\n", "x.csv:1: expected the header"),
+    ("x.txt", "79", "neither a folder of predictions nor"),
+    ("x/xnli/test-de.tsv", "neutral\n", "x: whose predictions are they"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "says"), BAD_ROWS)
+def test_bad_imports(place, xstilts, name, text, says):
+    write(place / name, text)
+    assert_refused(xstilts("import", name.split("/")[0], "--into", "toy.toml"), says)
+    assert not Path("xstilts-store/imports").exists()
+
+
+def test_bad_imported_predictions(finished, xstilts):
+    words = ("import", "x", "--into", "toy.toml", "--model", "m", "--labels", "labels")
+    labels_of_toy(finished)
+    assert_refused(xstilts("import", "nowhere", "--into", "toy.toml"), "nowhere: no such file")
+    for name, text, says in (
+        ("xnli/test-de.tsv", "neutral\n" * 11, "test-de.tsv: 11 rows, but xnli in de has 12"),
+        ("xnli/test-de.tsv", "maybe\n" * 12, "test-de.tsv:1"),
+        ("tatoeba/test-de.tsv", "0\n1\n2\n3\n5\n", "candidate 5 of 5"),
+        ("pawsx/test-de.tsv", "0\n", "holds nothing for the targets"),
+    ):
+        shutil.rmtree("x", ignore_errors=True)
+        write(finished / "x" / name, text)
+        assert_refused(xstilts(*words), says)
+    shutil.rmtree("x")
+    write(finished / "x" / "xnli" / "test-de.tsv", "neutral\n" * 12)
+    write(finished / "labels" / "xnli" / "test-de.tsv", "neutral\n" * 12)
+    assert_refused(xstilts(*words), "row 1 is labelled otherwise")
+    assert not Path("xstilts-store/imports").exists()
+
+
+def test_tatoebas_labels_say_in_which_order_the_candidates_stood(finished, xstilts):
+    write(finished / "x" / "tatoeba" / "test-de.tsv", "4\n3\n2\n1\n1\n")
+    write(finished / "shuffled" / "tatoeba" / "test-de.tsv", "4\n3\n2\n1\n0\n")
+    for model, labels, value in (("plain", (), "20.0"), ("mixed", ("--labels", "shuffled"), "80.0")):
+        assert xstilts("import", "x", "--into", "toy.toml", "--model", model, *labels)[0] == 0
+        (row,) = [row for row in report_of(finished, xstilts)[1] if row[1] == f"{model} (imported)"]
+        assert row[8] == value

@@ -309,14 +309,18 @@ def _check_writable(folder: Path) -> None:
 
 def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
+    from dataclasses import asdict, replace
+
     from xstilts.canon import canonical, key_of
+    from xstilts.imports import beside, stored
     from xstilts.provenance import code_hash
     from xstilts.store import disk_error, write_json
 
+    others = stored(store, made.study.name)
     folder = _folder(made, out)
     stamp = folder / "report.json"
     there = sorted(cell.predict.key for cell in made.cells if store.find(cell.predict.key) is not None)
-    key = key_of([canonical(made.study), list(made.data_lines), there, code_hash()])
+    key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
     from xstilts.report import evaluate, write_report
@@ -325,7 +329,10 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
-        made_report = evaluate(_facts(made, store, place), made.cells, store.find)
+        more = beside(made, others)
+        facts = _facts(made, store, place)
+        facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
+        made_report = evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results)
         page = write_report(made_report, folder)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
@@ -565,6 +572,118 @@ def _fetch(task: Task, place: Place, revision: str) -> None:
         print(f"here: {path}", file=sys.stderr)
 
 
+# ---- scores of files, files of scores ----
+
+
+@app.command(epilog=ANYWHERE)
+def score(
+    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="A folder of TASK/test-LANGUAGE files.")],
+    labels: Annotated[Path, typer.Argument(metavar="LABELS", help="The labels, in the same layout (answers: SQuAD's JSON).")],
+    benchmark: Annotated[str, typer.Option(metavar="NAME", help="xtreme or xtreme-r.")],
+    tasks: Annotated[list[str] | None, typer.Option(metavar="TASK,...", help="Score only these, on purpose.")] = None,
+    languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Score only these, on purpose.")] = None,
+    json_: Json = False,
+) -> None:
+    """Score a folder of predictions as XTREME or XTREME-R do, on 0-100."""
+    from xstilts.benchmark import find_benchmark
+    from xstilts.submission import score_folder
+
+    found = score_folder(predictions, labels, find_benchmark(benchmark), _split(tasks), _split(languages))
+    if json_:
+        _print_json(found.as_json())
+        return
+    width = max(map(len, found.languages))
+    for task, own in found.languages.items():
+        for metric, average in found.averages[task].items():
+            each = "  ".join(f"{code} {scores[metric]:.1f}" for code, scores in own.items())
+            print(f"{task:<{width}}  {metric:<11}  {average:>5.1f}  {each}")
+    if found.groups:
+        print(f"categories: {', '.join(f'{name} {value:.1f}' for name, value in found.groups.items())}")
+    if found.average is None:
+        print(f"partial: not all tasks and languages of {found.benchmark.name} were asked for")
+    else:
+        print(f"average of {found.benchmark.name}: {found.average:.1f}")
+
+
+@app.command(epilog=ANYWHERE)
+def submit(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the prediction folders, MODEL/INTERMEDIATE/seed-N each.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Also write what is there of missing or capped test sets.")] = False,
+    json_: Json = False,
+) -> None:
+    """Write a study's test predictions in the layout of XTREME and XTREME-R."""
+    from xstilts.benchmark import BENCHMARKS, FORMS
+    from xstilts.submission import submissions, write_submissions
+
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    written = write_submissions(submissions(made.cells, store.find, place.data, partial), out)
+    left = [target for target in made.study.targets if target not in FORMS]
+    there = {name.rpartition(".")[0] for each in written for name in each.files}
+    lacking = {
+        each.name: [name for task in each.tasks for code in each.languages[task] if (name := f"{task}/test-{code}") not in there]
+        for each in BENCHMARKS.values()
+    }
+    if json_:
+        _print_json(
+            {
+                "folders": [str(out / each.folder) for each in written],
+                "files": sum(len(each.files) for each in written),
+                "notes": [f"{each.folder}: {note}" for each in written for note in each.notes],
+                "not_written": left,
+                "lacking": lacking,
+            }
+        )
+        return
+    for each in written:
+        print(f"{out / each.folder}: {len(each.files)} files")
+        for note in each.notes:
+            print(f"  {note}")
+    if left:
+        print(f"not written, in neither benchmark: {' '.join(left)}")
+    for name, files in lacking.items():
+        tasks = " ".join(dict.fromkeys(file.partition("/")[0] for file in files))
+        print(f"{name}: {len(files)} files are lacking, of {tasks}" if files else f"{name}: whole")
+
+
+@app.command("import", epilog=ANYWHERE)
+def import_command(
+    ctx: typer.Context,
+    source: Annotated[Path, typer.Argument(metavar="FOLDER", help="Predictions (TASK/test-LANGUAGE), scores.csv, or a TOML or JSON row.")],
+    into: Annotated[str, typer.Option(metavar="STUDY", help="The study to import into: a file or a ready-made name.")],
+    model: Annotated[str | None, typer.Option(help="Whose they are.")] = None,
+    intermediate: Annotated[str | None, typer.Option(help='After which intermediate choice (default: the file\'s, else "none").')] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The run's seed (default: the file's, else 0).")] = None,
+    parameters: Annotated[int, typer.Option(min=0, help="Size of the model, for trends.")] = 0,
+    labels: Annotated[
+        Path | None, typer.Option(help="Labels in the same layout: they are compared, and say in which order Tatoeba's candidates stood.")
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Take scores or predictions that were made elsewhere into a study; its report shows them, marked as imported."""
+    from xstilts.imports import Named, keep, read
+
+    place: Place = ctx.obj
+    store, made = _planned(place, into)
+    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters), labels)
+    keep(store, made.study.name, found)
+    targets = list(dict.fromkeys(each.target for each in found))
+    if json_:
+        _print_json({"study": made.study.name, "imported": len(found), "targets": targets, "left_out": left})
+        return
+    kinds = "predictions" if found[0].key else "scores"
+    print(f"imported {kinds} of {len(found)} cells ({' '.join(targets)}) into {made.study.name}; xstilts report {into} shows them")
+    for line in left:
+        print(f"left out: {line}")
+
+
+def _split(words: Sequence[str] | None) -> list[str]:
+    """The names of an option that may be given several times, with commas or spaces in between."""
+    return list(dict.fromkeys(name for word in words or () for name in word.replace(",", " ").split()))
+
+
 # ---- the store ----
 
 
@@ -605,11 +724,13 @@ def gc(
     json_: Json = False,
 ) -> None:
     """Remove from the store what none of the named studies needs."""
+    from xstilts.imports import stored
+
     place: Place = ctx.obj
     keep: set[str] = set()
     for name in studies:
-        _, made = _planned(place, name)
-        keep |= {stage.key for stage in made.stages}
+        store, made = _planned(place, name)
+        keep |= {stage.key for stage in made.stages} | {each.key for each in stored(store, made.study.name) if each.key}
     found = place.open().gc(keep, dry_run)
     if json_:
         _print_json({"entries": list(found.entries), "drafts": list(found.drafts), "bytes": found.bytes, "removed": not dry_run})
@@ -660,7 +781,7 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

@@ -77,6 +77,7 @@ class Result:
     items: tuple[Items, ...]
     groups: tuple[str, ...]  # distinct groups, sorted; results of one target and language share this tuple
     group_of: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N], index into groups
+    alone: int | None = None  # where the score alone is known, not its items: the rows it is said to be over (0: not said)
 
     @property
     def headline(self) -> Items:
@@ -121,12 +122,12 @@ def scores_of(study: str, results: Results) -> tuple[Score, ...]:
                 result.cell.model,
                 result.cell.intermediate,
                 result.cell.target,
-                result.cell.language,
+                result.cell.language or "mean",
                 result.cell.split,
                 result.cell.seed,
                 items.metric,
                 items.value,
-                len(items),
+                len(items) if result.alone is None else result.alone,
                 result.cell.predict.key,
             )
             for result in results.results
@@ -178,7 +179,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     task = task_of(first_cell.target)
     # Cells of an untrained model share one prediction, whatever their seed.
     paths = list(dict.fromkeys(path for _, path in pairs))
-    tables = [_read(path) for path in paths]
+    tables = [read_predictions(path) for path in paths]
     size = tables[0].num_rows
     for path, table in zip(paths[1:], tables[1:], strict=True):
         if not table.select(["id", "gold"]).equals(tables[0].select(["id", "gold"])):
@@ -189,7 +190,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     names = tuple(groups.tolist())
     try:
         gold, pred = _ragged(whole.column("gold")), _ragged(whole.column("pred"))
-        together = [metric.function(gold, pred) for metric in metrics.for_task(task)]
+        together = [metric.function(gold, pred) for metric in metrics.for_task(task, first_cell.language)]
     except ScoreError as error:
         raise ScoreError(f"{first_path.parent}: {task.name}, {first_cell.language}: {error}") from error
     start = {path: index * size for index, path in enumerate(paths)}
@@ -207,7 +208,26 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     ]
 
 
-def _read(path: Path) -> pa.Table:
+def write_predictions(
+    path: Path, ids: Sequence[str], groups: Sequence[str], gold: Sequence[Sequence[str]], pred: Sequence[Sequence[str]]
+) -> None:
+    """One prediction file of answers that were not made here (no scores stand behind them). Raises OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    lists = pa.list_(pa.string())
+    columns = {
+        "id": pa.array(ids, pa.string()),
+        "group": pa.array(groups, pa.string()),
+        "gold": pa.array([list(row) for row in gold], lists),
+        "pred": pa.array([list(row) for row in pred], lists),
+        "scores": pa.array([[] for _ in ids], pa.list_(pa.float32())),
+    }
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def read_predictions(path: Path) -> pa.Table:
+    """The table of one prediction file: id, group, gold, pred (the last two are lists). Raises ScoreError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -19,7 +19,7 @@ from xstilts.metrics import Items
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Kind = Literal["seeds and items", "items only", "untrained"]
+Kind = Literal["seeds and items", "items only", "seeds only", "untrained"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -32,6 +32,7 @@ class Interval:
     """An estimate with its confidence interval, in the unit of what was estimated (points on 0-100).
 
     `kind`: "seeds and items"; "items only" (fewer than three seeds: the luck of training is not in it);
+    "seeds only" (some of the scores came without their items: what the choice of the test set adds is not in it);
     "untrained" (nothing was trained, so that items are all there is).
     """
 
@@ -48,7 +49,7 @@ class Interval:
     @property
     def sure(self) -> bool:
         """True when the interval holds all the noise there is, so that something may be concluded from it."""
-        return self.kind != "items only"
+        return self.kind not in ("items only", "seeds only")
 
     @property
     def sign(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log2
 from pathlib import Path
@@ -108,34 +108,47 @@ class Sample:
     values: Floats  # [K] scores on all items
     sampled: Floats  # [R, K] scores on each sample of the items; columns lie together in memory
     groups: int
+    alone: frozenset[Place] = frozenset()  # cells of which the score is known, but not its items
 
     @cached_property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds of the plan, ascending."""
-        return tuple(sorted({seed for *_, seed in self.cells}))
+    def _seeds(self) -> Mapping[tuple[str, str, str], frozenset[int]]:
+        seeds: dict[tuple[str, str, str], set[int]] = {}
+        for *place, seed in self.cells:
+            seeds.setdefault((place[0], place[1], place[2]), set()).add(seed)
+        return {place: frozenset(own) for place, own in seeds.items()}
 
-    @cached_property
-    def languages(self) -> tuple[str, ...]:
-        """The planned languages, the training language first, then by code."""
+    def seeds(self, weights: Weights) -> tuple[int, ...]:
+        """The planned seeds of the cells of a contrast, ascending: imported cells may have others than the study's own."""
+        return tuple(sorted(set[int]().union(*(self._seeds.get(place, frozenset()) for place in weights))))
+
+    def languages(self, model: str, intermediate: str) -> tuple[str, ...]:
+        """The planned languages of one choice, the training language first, then by code; ("",) for a mean from elsewhere."""
         first = self.task.train_language
-        return tuple(sorted({language for _, _, language, _ in self.cells}, key=lambda code: (code != first, code)))
+        own = {language for m, i, language, _ in self.cells if (m, i) == (model, intermediate)}
+        return tuple(sorted(own, key=lambda code: (code != first, code)))
 
     def has(self, weights: Weights) -> bool:
         """True when every cell of the contrast is there for every seed."""
-        return all((*place, seed) in self.places for place in weights for seed in self.seeds)
+        return bool(weights) and all((*place, seed) in self.places for place in weights for seed in self.seeds(weights))
 
     def contrast(self, weights: Weights) -> tuple[Floats, Floats, bool]:
         """(value for each seed [S], the same on each sample [R, S], is any of its cells trained)."""
         used = [(place, weight) for place, weight in weights.items() if weight]
-        columns = [self.places[*place, seed] for place, _ in used for seed in self.seeds]
-        trained = any(isinstance(self.cells[*place, seed].predict.model, Train) for place, _ in used for seed in self.seeds)
-        matrix = np.kron(np.array([[weight] for _, weight in used]), np.eye(len(self.seeds)))
+        seeds = self.seeds(weights)
+        columns = [self.places[*place, seed] for place, _ in used for seed in seeds]
+        trained = any(isinstance(self.cells[*place, seed].predict.model, Train) for place, _ in used for seed in seeds)
+        matrix = np.kron(np.array([[weight] for _, weight in used]), np.eye(len(seeds)))
         return self.values[columns] @ matrix, self.sampled[:, columns] @ matrix, trained
 
     def interval(self, weights: Weights) -> Interval:
         """The contrast's interval; `has(weights)` must be true."""
         values, sampled, trained = self.contrast(weights)
-        return combine(values, sampled, self.groups, trained)
+        found = combine(values, sampled, self.groups, trained)
+        return found if self.known(weights) else replace(found, kind="seeds only")
+
+    def known(self, weights: Weights) -> bool:
+        """True when the items of every cell of the contrast are known."""
+        return not any((*place, seed) in self.alone for place, weight in weights.items() if weight for seed in self.seeds(weights))
 
     def same_data(self, model: str, intermediate: str) -> bool:
         """True when the intermediate step saw the material that the target is trained on."""
@@ -219,6 +232,7 @@ def _draw_target(
     for result in results:
         by_language.setdefault(result.cell.language, []).append(result)
     pools = [results] if task.parallel else [by_language[language] for language in sorted(by_language)]
+    pools = [[result for result in pool if result.alone is None] for pool in pools]
     places: dict[Place, int] = {}
     values: list[float] = []
     sampled: list[Floats] = [np.zeros((resamples, 0))]
@@ -237,8 +251,16 @@ def _draw_target(
             places[cell.model, cell.intermediate, cell.language, cell.seed] = len(values)
             values.append(result.headline.value)
         groups = max(groups, len(number))
+    alone: set[Place] = set()
+    for result in (result for result in results if result.alone is not None):
+        place = (result.cell.model, result.cell.intermediate, result.cell.language, result.cell.seed)
+        places[place] = len(values)
+        alone.add(place)
+        values.append(result.headline.value)
+        sampled.append(np.full((resamples, 1), result.headline.value))
     metric = results[0].headline.metric if results else task.metrics[0]
-    return Sample(task, metric, places, cells, np.array(values), np.asfortranarray(np.concatenate(sampled, axis=1)), groups)
+    drawn = np.asfortranarray(np.concatenate(sampled, axis=1))
+    return Sample(task, metric, places, cells, np.array(values), drawn, groups, frozenset(alone))
 
 
 def _pairs(sample: Sample) -> list[tuple[str, str]]:
@@ -255,9 +277,9 @@ def _minus(left: Weights, right: Weights) -> dict[tuple[str, str, str], float]:
 
 
 def _gap(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str, str], float] | None:
-    english = sample.task.train_language
-    others = [language for language in sample.languages if language != english]
-    if english not in sample.languages or not others:
+    english, languages = sample.task.train_language, sample.languages(model, intermediate)
+    others = [language for language in languages if language != english]
+    if english not in languages or not others:
         return None
     return _minus(_mean(model, intermediate, [english]), _mean(model, intermediate, others))
 
@@ -274,8 +296,14 @@ def _levels(samples: Iterable[Sample]) -> Iterable[Level]:
 
 def _by_language(sample: Sample, model: str, intermediate: str) -> list[tuple[str, Weights]]:
     """("", the mean over the languages), then each language."""
-    single: list[tuple[str, Weights]] = [(code, _mean(model, intermediate, [code])) for code in sample.languages]
-    return [("", _mean(model, intermediate, sample.languages)), *single]
+    languages = sample.languages(model, intermediate)
+    single: list[tuple[str, Weights]] = [(code, _mean(model, intermediate, [code])) for code in languages if code]
+    return [("", _mean(model, intermediate, languages)), *single]
+
+
+def _alike(sample: Sample, model: str, intermediate: str, baseline: str) -> bool:
+    """True when two choices of a model were scored in the same languages, so that their means may be compared."""
+    return sample.languages(model, intermediate) == sample.languages(model, baseline)
 
 
 def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
@@ -283,11 +311,16 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
         for model, intermediate in _pairs(sample):
             if intermediate == baseline or (model, baseline) not in _pairs(sample):
                 continue
-            rows = zip(_by_language(sample, model, intermediate), _by_language(sample, model, baseline), strict=True)
-            for (language, after), (_, before) in rows:
-                if not (sample.has(after) and sample.has(before)):
+            before_of = dict(_by_language(sample, model, baseline))
+            alike = _alike(sample, model, intermediate, baseline)
+            for language, after in _by_language(sample, model, intermediate):
+                before = before_of.get(language)
+                if before is None or not (language or alike) or not sample.has(_minus(after, before)):
                     where = language or "mean over languages"
-                    left_out.append(f"gain of {intermediate} on {sample.task.name}, {where} ({model}): cells are missing")
+                    same = before is not None and sample.seeds(after) == sample.seeds(before)
+                    why = "the two were not scored in the same languages" if not alike else "the two have not the same seeds"
+                    why = "cells are missing" if alike and same else why
+                    left_out.append(f"gain of {intermediate} on {sample.task.name}, {where} ({model}): {why}")
                     continue
                 yield Gain(
                     model,
@@ -312,63 +345,78 @@ def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> I
             if not chosen:
                 continue
             parts = []
+            seeds: tuple[int, ...] = ()
             for sample in chosen:
-                after, before = (_mean(model, name, sample.languages) for name in (intermediate, baseline))
-                if sample.has(after) and sample.has(before) and sample.seeds == chosen[0].seeds:
-                    parts.append((sample.contrast(before), sample.contrast(_minus(after, before)), sample))
+                after, before = (_mean(model, name, sample.languages(model, name)) for name in (intermediate, baseline))
+                gain = _minus(after, before)
+                seeds = seeds or sample.seeds(gain)
+                alike = _alike(sample, model, intermediate, baseline)
+                if alike and sample.has(after) and sample.has(before) and sample.has(gain) and sample.seeds(gain) == seeds:
+                    parts.append((sample.contrast(before), sample.contrast(gain), sample, sample.known(gain)))
             if len(parts) < len(chosen):
                 left_out.append(f"mean gain of {intermediate} over targets ({model}): cells are missing")
                 continue
-            base = float(np.mean([before[0].mean() for before, _, _ in parts]))
+            base = float(np.mean([before[0].mean() for before, *_ in parts]))
             interval = combine(
-                np.mean([gain[0] for _, gain, _ in parts], axis=0),
-                np.mean([gain[1] for _, gain, _ in parts], axis=0),
-                min(sample.groups for *_, sample in parts),
-                any(gain[2] for _, gain, _ in parts),
+                np.mean([gain[0] for _, gain, _, _ in parts], axis=0),
+                np.mean([gain[1] for _, gain, _, _ in parts], axis=0),
+                min(sample.groups for _, _, sample, _ in parts),
+                any(gain[2] for _, gain, _, _ in parts),
             )
-            names = tuple(sample.task.name for *_, sample in parts)
+            if not all(known for *_, known in parts):
+                interval = replace(interval, kind="seeds only")
+            names = tuple(sample.task.name for _, _, sample, _ in parts)
             yield Gain(model, intermediate, "", "", "headline", base, base + interval.estimate, interval, same, names)
 
 
 def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gap]:
     for sample in samples:
         english = sample.task.train_language
-        if english not in sample.languages:
+        if not any(english in sample.languages(*pair) for pair in _pairs(sample)):
             left_out.append(f"gap of {sample.task.name}: it has no {english} test rows")
             continue
         for model, intermediate in _pairs(sample):
             after, before = _gap(sample, model, intermediate), _gap(sample, model, baseline)
-            if after is None or before is None or not sample.has(after):
+            if after is None or not sample.has(after):
                 left_out.append(f"gap of {sample.task.name} after {intermediate} ({model}): languages or cells are missing")
                 continue
             change = None
-            if intermediate != baseline and sample.has(before):
-                change = sample.interval(_minus(after, before))
+            if intermediate != baseline and before is not None and _alike(sample, model, intermediate, baseline):
+                apart = _minus(after, before)
+                change = sample.interval(apart) if sample.has(apart) else None
             one = float(sample.contrast(_mean(model, intermediate, [english]))[0].mean())
             gap = sample.interval(after)
             same = sample.same_data(model, intermediate)
             yield Gap(model, intermediate, sample.task.name, sample.metric, one, one - gap.estimate, gap, change, same)
 
 
+def _comparable(sample: Sample, models: Sequence[str], intermediate: str, baseline: str) -> list[str]:
+    """The models scored in the languages and with the seeds of the first, so that one slope may go through them."""
+
+    def shape(model: str) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
+        codes = [sample.languages(model, step) for step in (intermediate, baseline)]
+        return [(own, sample.seeds(_mean(model, step, own))) for step, own in zip((intermediate, baseline), codes, strict=True)]
+
+    return [model for model in models if shape(model) == shape(models[0])]
+
+
 def _trends(samples: Iterable[Sample], parameters: Mapping[str, int], baseline: str) -> Iterable[Trend]:
     """Least-squares slopes over log2(parameters): the intervals hold for these models, not for models in general."""
     for sample in samples:
         pairs = _pairs(sample)
-        models = [m for m in dict.fromkeys(model for model, _ in pairs) if m in parameters]
-        if len({parameters[m] for m in models}) < 2:
-            continue
-        slopes = slope_weights(np.array([log2(parameters[m]) for m in models]))
+        sized = [m for m in dict.fromkeys(model for model, _ in pairs) if m in parameters]
         for intermediate in dict.fromkeys(i for _, i in pairs):
-            if any((m, i) not in pairs for m in models for i in (intermediate, baseline)):
+            models = _comparable(sample, [m for m in sized if {(m, intermediate), (m, baseline)} <= set(pairs)], intermediate, baseline)
+            if len({parameters[m] for m in models}) < 2:
                 continue
+            slopes = slope_weights(np.array([log2(parameters[m]) for m in models]))
+            codes = sample.languages(models[0], intermediate)
             quantities: dict[str, list[Weights | None]] = {
-                "score": [_mean(m, intermediate, sample.languages) for m in models],
+                "score": [_mean(m, intermediate, codes) for m in models],
                 "gap": [_gap(sample, m, intermediate) for m in models],
             }
             if intermediate != baseline:
-                quantities["gain"] = [
-                    _minus(_mean(m, intermediate, sample.languages), _mean(m, baseline, sample.languages)) for m in models
-                ]
+                quantities["gain"] = [_minus(_mean(m, intermediate, codes), _mean(m, baseline, codes)) for m in models]
             for what, contrasts in quantities.items():
                 total: dict[tuple[str, str, str], float] = {}
                 for step, contrast in zip(slopes.tolist(), contrasts, strict=True):

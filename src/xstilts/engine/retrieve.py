@@ -41,8 +41,7 @@ def answers(
     best, scores = nearest(vectors[queries], vectors[candidates], min(DEPTH, len(candidates)))
     result = []
     for q, found, own in zip(queries, best, scores, strict=True):
-        gold = both[q].gold
-        result.append(Answered(() if gold is None else (gold,), tuple(ids[c] for c in found), tuple(map(float, own))))
+        result.append(Answered(both[q].golds, tuple(ids[c] for c in found), tuple(map(float, own))))
     return result
 
 

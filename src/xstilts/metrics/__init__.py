@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from xstilts.errors import ScoreError, nearest
-from xstilts.metrics.answers import answer_f1, exact_match
+from xstilts.metrics.answers import Words, answer_f1, exact_match, mlqa_words, normal_words
 from xstilts.metrics.items import Items
+from xstilts.metrics.mining import mined_f1, mined_precision, mined_recall
 from xstilts.metrics.ragged import Ragged, ragged
+from xstilts.metrics.ranks import average_precision
 from xstilts.metrics.rows import accuracy, check_labels, check_options, check_single
 from xstilts.metrics.tags import Scheme, chunk_f1, chunk_precision, chunk_recall, token_accuracy
 from xstilts.task import Kind, Task
@@ -28,9 +30,12 @@ class Metric:
     function: Function
 
 
-def for_task(task: Task) -> tuple[Metric, ...]:
-    """The metrics that `task.metrics` names, headline first. Raises ScoreError for a name its kind does not have."""
-    known = _known(task)
+def for_task(task: Task, language: str = "") -> tuple[Metric, ...]:
+    """The metrics that `task.metrics` names, headline first, for rows in `language` (MLQA's answers are compared by language).
+
+    Raises ScoreError for a name that the task's kind does not have.
+    """
+    known = _known(task, language)
     for name in task.metrics:
         if name not in known:
             choice = ", ".join(known) or "none"
@@ -44,11 +49,11 @@ def items(task_metric: str, task: Task, language: str, gold: Sequence[Sequence[s
     """One metric of one language's rows, item by item.
 
     Rows as in a prediction file: one label a row, the option's number, one tag a word, the accepted answers
-    (none: no answer), or candidate ids best first. Raises ScoreError, naming task and language, on empty input,
-    unequal lengths, unlabelled rows and labels outside the task's set.
+    (none: no answer), candidate ids best first, or the ids mined for a source sentence (often none). Raises ScoreError,
+    naming task and language, on empty input, unequal lengths, unlabelled rows and labels outside the task's set.
     """
     try:
-        for metric in for_task(task):
+        for metric in for_task(task, language):
             if metric.name == task_metric:
                 return metric.function(ragged(gold), ragged(pred))
     except ScoreError as error:
@@ -56,13 +61,21 @@ def items(task_metric: str, task: Task, language: str, gold: Sequence[Sequence[s
     raise ScoreError(f'task {task.name} has no metric "{task_metric}"{nearest(task_metric, task.metrics)}')
 
 
-def _known(task: Task) -> dict[str, Metric]:
+def _known(task: Task, language: str) -> dict[str, Metric]:
     """Every metric of the task's kind."""
     match task.kind:
         case "classify" | "choose":
             return {"accuracy": Metric("accuracy", "accuracy", partial(_labelled, accuracy, task.kind, task.labels))}
+        case "retrieve" if task.retrieval == "mining":
+            return {
+                "f1": Metric("f1", "F1 of mined pairs", mined_f1),
+                "precision": Metric("precision", "precision of mined pairs", mined_precision),
+                "recall": Metric("recall", "recall of mined pairs", mined_recall),
+            }
         case "retrieve":
-            return {"accuracy": Metric("accuracy", "accuracy at 1", accuracy)}
+            ranked = {"map@20": Metric("map@20", "mean average precision at 20", average_precision)}
+            first = {"accuracy": Metric("accuracy", "accuracy at 1", accuracy)}
+            return ranked | first if task.retrieval == "map20" else first
         case "tag":
             bio = any(label.startswith(("B-", "I-")) for label in task.labels)
             scheme: Scheme = "bio" if bio else "upos"
@@ -78,10 +91,11 @@ def _known(task: Task) -> dict[str, Metric]:
             }
         case "span":
             empty = task.no_answer
-            version = "v2.0" if empty else "v1.1"
+            style = "MLQA" if task.answer_style == "mlqa" else "SQuAD v2.0" if empty else "SQuAD v1.1"
+            words: Words = partial(mlqa_words, language=language) if task.answer_style == "mlqa" else normal_words
             return {
-                "exact_match": Metric("exact_match", f"SQuAD {version} exact match", partial(exact_match, no_answer=empty)),
-                "f1": Metric("f1", f"SQuAD {version} F1", partial(answer_f1, no_answer=empty)),
+                "exact_match": Metric("exact_match", f"{style} exact match", partial(exact_match, no_answer=empty, words=words)),
+                "f1": Metric("f1", f"{style} F1", partial(answer_f1, no_answer=empty, words=words)),
             }
         case "mask":
             return {}

@@ -11,7 +11,7 @@ from xstilts import scores
 from xstilts.analysis import transfer
 from xstilts.report.facts import Cost, Facts, Report
 from xstilts.report.text import markdown, table
-from xstilts.scores import CellLike, Find, TaskOf
+from xstilts.scores import CellLike, Find, Result, Results, TaskOf
 from xstilts.stats import RESAMPLES
 from xstilts.tasks import task as find_task
 
@@ -30,10 +30,16 @@ def evaluate(
     rng_seed: int = 0,
     task_of: TaskOf = find_task,
     resamples: int = RESAMPLES,
+    given: Iterable[Result] = (),
 ) -> Report:
-    """The scores of the finished cells and what they say. The same cells, predictions and seed give the same report."""
-    planned = tuple(cells)
-    results = scores.load(planned, find, task_of)
+    """The scores of the finished cells and what they say. The same cells, predictions and seed give the same report.
+
+    `given` are results that need no prediction file (imported scores).
+    """
+    asked, known = tuple(cells), tuple(given)
+    found_here = scores.load(asked, find, task_of)
+    results = Results((*found_here.results, *known), found_here.missing)
+    planned = (*asked, *(result.cell for result in known))
     found = transfer.transfer(results, task_of, np.random.default_rng(rng_seed), facts.parameters, resamples)
     rows = scores.scores_of(facts.study, results)
     tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}

@@ -37,6 +37,8 @@ def table(report: Report) -> str:
     marks = "* interval excludes 0; = same training data as the target, not in the mean gain"
     if not view.target_sure():
         marks += "; items only: fewer than three seeds"
+    if not view.items_known():
+        marks += "; imported scores: without the part of the items, ? where there is one alone"
     lines = [*blocks, marks] if blocks else ["nothing has been scored yet"]
     if report.missing:
         lines.append(f"{len(report.missing)} of {report.cells} cells are missing")
@@ -128,6 +130,11 @@ def method(report: Report) -> tuple[str, ...]:
     if not view.target_sure():
         lines.append(
             "Fewer than three seeds: the intervals are 'items only'. The luck of training is not in them, so no verdict is given."
+        )
+    if not view.items_known():
+        lines.append(
+            "Some scores were imported without their items: their intervals hold the spread over seeds alone, and one score "
+            "has none; no verdict is given on them."
         )
     lines += [
         "In the verdict, P values are corrected with Holm's method over all gains of one kind; single intervals are not.",

@@ -110,7 +110,11 @@ class View:
 
     def target_sure(self) -> bool:
         """True when every interval holds the luck of training too."""
-        return all(row.score.sure for row in self.report.transfer.levels)
+        return all(row.score.kind != "items only" for row in self.report.transfer.levels)
+
+    def items_known(self) -> bool:
+        """False when scores were imported without their items."""
+        return all(row.score.kind != "seeds only" for row in self.report.transfer.levels)
 
 
 def name(code: str) -> str:

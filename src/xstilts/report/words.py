@@ -28,14 +28,21 @@ def signed(value: float, digits: int = 1) -> str:
 
 
 def bounds(interval: Interval, sign: bool = True) -> str:
-    """ "+1.2 to +3.4"."""
+    """ "+1.2 to +3.4"; "no interval" for a single imported score."""
+    if _bare(interval):
+        return "no interval"
     show = signed if sign else number
     return f"{show(interval.low)} to {show(interval.high)}"
 
 
 def half(interval: Interval) -> str:
-    """Half the width of an interval: the number after the plus-minus sign."""
-    return number((interval.high - interval.low) / 2)
+    """Half the width of an interval: the number after the plus-minus sign; "?" for a single imported score."""
+    return "?" if _bare(interval) else number((interval.high - interval.low) / 2)
+
+
+def _bare(interval: Interval) -> bool:
+    """True where a score came alone: no items, no other seeds, nothing to say how far it is to be trusted."""
+    return interval.kind == "seeds only" and interval.error == 0.0
 
 
 def listed(names: Sequence[str]) -> str:
@@ -95,6 +102,11 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
     own = [row for row in means if row.model == model]
     pairs = [row for row in found.gains if row.target and not row.language and not row.same_data]
     own_pairs = [row for row in pairs if row.model == model]
+    if any(row.gain.kind == "seeds only" for row in (*own, *own_pairs)):
+        return [
+            "Some of its scores were imported without their items, so that the intervals lack the part of the test set; "
+            "no verdict is given."
+        ]
     if any(not row.gain.sure for row in (*own, *own_pairs)):
         seeds = min(row.gain.seeds for row in (*own, *own_pairs))
         return [
