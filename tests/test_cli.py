@@ -527,3 +527,15 @@ def test_tatoebas_labels_say_in_which_order_the_candidates_stood(finished, xstil
         assert xstilts("import", "x", "--into", "toy.toml", "--model", model, *labels)[0] == 0
         (row,) = [row for row in report_of(finished, xstilts)[1] if row[1] == f"{model} (imported)"]
         assert row[8] == value
+
+
+def test_no_mean_is_made_of_some_of_the_languages(finished, xstilts):
+    Path("one.toml").write_text('model = "large"\n[scores]\nxnli = {de = 70}\n')
+    assert xstilts("import", "one.toml", "--into", "toy.toml")[0] == 0
+    out, scores, transfer, text = report_of(finished, xstilts)
+    assert [row[4] for row in scores if row[1] == "large (imported)"] == ["de"]
+    assert [row[4] for row in transfer if row[1] == "large (imported)"] == ["de"]
+    assert "mean of xnli after none (large (imported)): not scored in all of its languages" in text
+    assert "large (imported): score" in out and "missing" in out
+    Path("one.toml").write_text('model = "large"\n[scores]\nxnli = 70\n')
+    assert_refused(xstilts("import", "one.toml", "--into", "toy.toml"), "a mean over languages and single languages")

@@ -99,12 +99,20 @@ def stored(store: Store, study: str) -> tuple[Imported, ...]:
 
 
 def keep(store: Store, study: str, new: Sequence[Imported]) -> None:
-    """Adds imports to a study; one at the same place is replaced. Raises StoreError."""
+    """Adds imports to a study; one at the same place is replaced.
+
+    Raises StoreError, and ScoreError where one choice would have both a published mean and single languages.
+    """
     places = {each.place for each in new}
     path = _path(store, study)
+    cells = (*(each for each in stored(store, study) if each.place not in places), *new)
+    means = {(each.model, each.intermediate, each.target) for each in cells if not each.language}
+    if both := [each for each in cells if each.language and (each.model, each.intermediate, each.target) in means]:
+        where = f"{both[0].target} of {both[0].model} after {both[0].intermediate}"
+        raise ScoreError(f"{where}: a mean over languages and single languages; import one of the two (the list is {path})")
     try:
         path.parent.mkdir(exist_ok=True)
-        write_json(path, {"cells": [asdict(each) for each in (*(e for e in stored(store, study) if e.place not in places), *new)]})
+        write_json(path, {"cells": [asdict(each) for each in cells]})
     except OSError as error:
         raise disk_error(error, path) from error
 

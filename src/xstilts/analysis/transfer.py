@@ -127,6 +127,11 @@ class Sample:
         own = {language for m, i, language, _ in self.cells if (m, i) == (model, intermediate)}
         return tuple(sorted(own, key=lambda code: (code != first, code)))
 
+    def whole(self, model: str, intermediate: str) -> bool:
+        """True when a choice has every language of the target, or a mean over them from elsewhere: no smaller mean is made."""
+        every = {language for _, _, language, _ in self.cells if language}
+        return set(self.languages(model, intermediate)) in ({""}, every)
+
     def has(self, weights: Weights) -> bool:
         """True when every cell of the contrast is there for every seed."""
         return bool(weights) and all((*place, seed) in self.places for place in weights for seed in self.seeds(weights))
@@ -166,7 +171,7 @@ def transfer(
     """Everything below for a study's results; `parameters` gives each model's size (no trends without)."""
     samples = draw(results, task_of, rng, resamples)
     left_out: list[str] = []
-    levels = tuple(_levels(samples))
+    levels = tuple(_levels(samples, left_out))
     per_target = tuple(_gains(samples, baseline, left_out))
     overall = tuple(_overall(samples, baseline, left_out))
     gaps = tuple(_gaps(samples, baseline, left_out))
@@ -279,17 +284,20 @@ def _minus(left: Weights, right: Weights) -> dict[tuple[str, str, str], float]:
 def _gap(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str, str], float] | None:
     english, languages = sample.task.train_language, sample.languages(model, intermediate)
     others = [language for language in languages if language != english]
-    if english not in languages or not others:
+    if english not in languages or not others or not sample.whole(model, intermediate):
         return None
     return _minus(_mean(model, intermediate, [english]), _mean(model, intermediate, others))
 
 
-def _levels(samples: Iterable[Sample]) -> Iterable[Level]:
+def _levels(samples: Iterable[Sample], left_out: list[str]) -> Iterable[Level]:
     for sample in samples:
         for model, intermediate in _pairs(sample):
             same = sample.same_data(model, intermediate)
+            whole = sample.whole(model, intermediate)
+            if not whole:
+                left_out.append(f"mean of {sample.task.name} after {intermediate} ({model}): not scored in all of its languages")
             for language, weights in _by_language(sample, model, intermediate):
-                if sample.has(weights):
+                if sample.has(weights) and (language or whole):
                     interval = sample.interval(weights)
                     yield Level(model, intermediate, sample.task.name, language, sample.metric, interval, same)
 
@@ -302,8 +310,8 @@ def _by_language(sample: Sample, model: str, intermediate: str) -> list[tuple[st
 
 
 def _alike(sample: Sample, model: str, intermediate: str, baseline: str) -> bool:
-    """True when two choices of a model were scored in the same languages, so that their means may be compared."""
-    return sample.languages(model, intermediate) == sample.languages(model, baseline)
+    """True when two choices of a model were scored in the same languages, all of them, so that their means may be compared."""
+    return sample.languages(model, intermediate) == sample.languages(model, baseline) and sample.whole(model, intermediate)
 
 
 def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
@@ -318,7 +326,7 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
                 if before is None or not (language or alike) or not sample.has(_minus(after, before)):
                     where = language or "mean over languages"
                     same = before is not None and sample.seeds(after) == sample.seeds(before)
-                    why = "the two were not scored in the same languages" if not alike else "the two have not the same seeds"
+                    why = "the two were not scored in the same languages, all of them" if not alike else "the two have not the same seeds"
                     why = "cells are missing" if alike and same else why
                     left_out.append(f"gain of {intermediate} on {sample.task.name}, {where} ({model}): {why}")
                     continue
@@ -397,7 +405,7 @@ def _comparable(sample: Sample, models: Sequence[str], intermediate: str, baseli
         codes = [sample.languages(model, step) for step in (intermediate, baseline)]
         return [(own, sample.seeds(_mean(model, step, own))) for step, own in zip((intermediate, baseline), codes, strict=True)]
 
-    return [model for model in models if shape(model) == shape(models[0])]
+    return [m for m in models if shape(m) == shape(models[0]) and sample.whole(m, intermediate) and sample.whole(m, baseline)]
 
 
 def _trends(samples: Iterable[Sample], parameters: Mapping[str, int], baseline: str) -> Iterable[Trend]:
