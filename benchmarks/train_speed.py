@@ -1,6 +1,6 @@
 """Fine-tuning speed against transformers' Trainer: the same encoder, NLI text, batch, epochs and threads.
 
-    python benchmarks/train_speed.py [--model FOLDER] [--examples 3000] [--seeds 3] [--threads 2]
+    python benchmarks/train_speed.py [--model FOLDER] [--examples 2000] [--seeds 3] [--threads 2]
 
 (a) Trainer with the settings of transformers' run_xnli example: rows padded to 128, fp32;
 (b) Trainer at its best: rows grouped by length, padded to the longest of a batch, bf16;
@@ -121,7 +121,7 @@ def main() -> None:
     """Run every way with every seed in turn and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=None)
-    parser.add_argument("--examples", type=int, default=3000)
+    parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)

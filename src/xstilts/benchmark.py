@@ -14,7 +14,7 @@ from typing import Literal
 
 from xstilts.errors import ScoreError, nearest
 from xstilts.languages import codes
-from xstilts.tasks import mnli, tatoeba, udpos
+from xstilts.tasks import mnli, panx, pawsx, tatoeba, udpos
 
 Scores = Mapping[str, float]  # metric -> value on 0-100
 Layout = Literal["labels", "indices", "choices", "tags", "answers", "pairs", "ranked"]
@@ -47,14 +47,13 @@ class Benchmark:
 
 _CHUNKS = ("f1", "precision", "recall")
 _ANSWERS = ("f1", "exact_match")
-_ENTITIES = ("O", *(f"{place}-{kind}" for kind in ("PER", "ORG", "LOC") for place in "BI"))
 FORMS: Mapping[str, Form] = MappingProxyType(
     {
         "xnli": Form("labels", ("tsv",), ("accuracy",), mnli.LABELS),
-        "pawsx": Form("labels", ("tsv",), ("accuracy",), ("0", "1")),
+        "pawsx": Form("labels", ("tsv",), ("accuracy",), pawsx.LABELS),
         "xcopa": Form("choices", ("jsonl",), ("accuracy",), ("0", "1")),
         "udpos": Form("tags", ("tsv",), (*_CHUNKS, "accuracy"), udpos.TAGS),
-        "panx": Form("tags", ("tsv",), _CHUNKS, _ENTITIES),
+        "panx": Form("tags", ("tsv",), _CHUNKS, panx.TAGS),
         "xquad": Form("answers", ("json",), _ANSWERS),
         "mlqa": Form("answers", ("json",), _ANSWERS),
         "tydiqa": Form("answers", ("json",), _ANSWERS),

@@ -412,8 +412,8 @@ def _gold(example: Example) -> tuple[str, ...]:
             return tags
         case Passage(answers=tuple() as answers):
             return tuple(answer.text for answer in answers)
-        case Parallel(gold=str() as gold):
-            return (gold, *getattr(example, "also", ()))  # questions with several right candidates (LAReQA)
+        case Parallel():
+            return example.golds
     return ()
 
 
