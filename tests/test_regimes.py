@@ -12,6 +12,7 @@ import torch
 
 from engine_maker import make_model, toy_task
 from xstilts.engine import hf, keep, merge, retrieve
+from xstilts.engine import train as training
 from xstilts.engine.train import State
 from xstilts.errors import DataError, ModelError, StudyError
 from xstilts.examples import Parallel
@@ -228,6 +229,8 @@ def test_the_mean_of_the_last_states_and_the_best_state() -> None:
         state.step = step
         kept = keep.after(kept, layer, state, 50.0, steps, 3)
     assert float(kept["weight"]) == 3.0
+    # fewer steps than selections: no state before the first step is waited for, or the mean would be too small
+    assert keep.averaged(3, training._selection_steps(2, 4)) == (1, 2)
     kept, state = {}, State()
     for step, score in ((1, 5.0), (2, 9.0), (3, 7.0)):
         torch.nn.init.constant_(layer.weight, step)

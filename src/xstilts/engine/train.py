@@ -222,7 +222,7 @@ def _step(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter], targ
 
 
 def _selection_steps(steps: int, selections: int) -> frozenset[int]:
-    return frozenset(round(steps * (i + 1) / selections) for i in range(selections))
+    return frozenset(max(1, round(steps * (i + 1) / selections)) for i in range(selections))
 
 
 def _select(
