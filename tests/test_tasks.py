@@ -66,7 +66,9 @@ def test_facts_are_complete_and_fit_together(name: str) -> None:
         assert not part or part in facts.source.splits
     assert bool(facts.labels) == (facts.kind in ("classify", "tag"))
     assert facts.chance is None or 0 <= facts.chance <= 100
-    if facts.retrieval == "top1":
+    if facts.kind == "mask":
+        assert not facts.metrics
+    else:
         assert [metric.name for metric in metrics.for_task(facts)] == list(facts.metrics)
     assert all(size.rsplit("-", 1)[0] in facts.source.splits for size in facts.sizes)
 

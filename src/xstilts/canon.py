@@ -2,7 +2,8 @@
 
 A key is the SHA-256 of a value's canonical JSON: sorted keys, no spaces, the
 class name under `"type"`, whole floats written as integers (`2.0` and `2` mean
-the same), NaN and unknown types refused.
+the same), NaN and unknown types refused. A field that was added to a dataclass later
+(`metadata=LATER`) is left out while it has its default, so that older keys stay.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
+
+LATER: Mapping[str, bool] = MappingProxyType({"later": True})  # metadata of a field that came after keys were given out
 
 
 def plain(value: Any) -> Any:
@@ -31,10 +35,16 @@ def plain(value: Any) -> Any:
                 raise TypeError("only text can name an entry of a mapping in a key")
             return {name: plain(item) for name, item in value.items()}
         case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            named = [f for f in dataclasses.fields(value) if not (is_later(f) and getattr(value, f.name) == f.default)]
+            fields = {f.name: plain(getattr(value, f.name)) for f in named}
             version = getattr(type(value), "VERSION", None)
             return {"type": type(value).__name__, **({} if version is None else {"version": version}), **fields}
     raise TypeError(f"{type(value).__name__} has no canonical form")
+
+
+def is_later(field: dataclasses.Field[Any]) -> bool:
+    """True for a field whose default is left out of the canonical form."""
+    return bool(field.metadata.get("later"))
 
 
 def canonical(value: Any) -> str:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xstilts.examples import Example
     from xstilts.plan import Plan
     from xstilts.run import Outcome
-    from xstilts.stages import Stage
+    from xstilts.stages import Choose, Stage
     from xstilts.store import Store
     from xstilts.study import Study
     from xstilts.task import Task
@@ -199,6 +199,7 @@ def plan(
                 "hit": len(made.stages) - len(todo),
                 "cells": len(made.cells),
                 "data": list(made.data_lines),
+                "mixes": list(made.mix_lines),
                 "jobs": jobs,
                 "device": place.device,
                 "seconds": guess and guess.seconds,
@@ -212,7 +213,7 @@ def plan(
         )
         return
     print(f"{made.study.name}: {len(made.stages)} stages for {len(made.cells)} scored cells; store: {store.path}")
-    for kind in ("pretrain", "intermediate", "target", "predict"):
+    for kind in ("pretrain", "intermediate", "merge", "target", "choose", "predict"):
         of_kind = [stage for stage in made.stages if kinds[stage.key] == kind]
         if of_kind:
             missing = [stage for stage in of_kind if stage.key in todo]
@@ -225,6 +226,10 @@ def plan(
         print(f"  {line}")
     print("rows:")
     for line in dict.fromkeys(made.data_lines):
+        print(f"  {line}")
+    if made.mix_lines:
+        print("an epoch of each mix:")
+    for line in made.mix_lines:
         print(f"  {line}")
     if guess is not None:
         if guess.seconds is None:
@@ -280,12 +285,13 @@ def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
 
 
 def _planned(place: Place, name: str) -> tuple[Store, Plan]:
+    from xstilts.estimate import counter
     from xstilts.plan import make_plan
     from xstilts.study import read_study
 
     study = read_study(name)
     store = place.open()
-    return store, make_plan(study, place.data, store.file_hash, place.device)
+    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data))
 
 
 def _names(made: Plan) -> dict[str, str]:
@@ -360,13 +366,17 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
     from xstilts import machine
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
+    from xstilts.stages import Choose
 
     study = made.study
     seconds: dict[str, list[float]] = {}
+    manifests = {stage.key: found for stage in made.stages if (found := store.manifest(stage.key)) is not None}
+    choices = [(stage, manifests[stage.key]["facts"]) for stage in made.stages if isinstance(stage, Choose) and stage.key in manifests]
+    passed = {train.key for stage, facts in choices for train in stage.among if train.key != facts["chosen"]}
     for stage in made.stages:
-        manifest = store.manifest(stage.key)
-        if manifest is not None:
-            seconds.setdefault(made.kind(stage), []).append(float(manifest["seconds"]))
+        if stage.key in manifests:
+            kind = "search (trainings not chosen)" if stage.key in passed else made.kind(stage)
+            seconds.setdefault(kind, []).append(float(manifests[stage.key]["seconds"]))
     where = {
         "machine": machine.kind(),
         "device": place.device,
@@ -380,11 +390,40 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         notes=(study.notes,) if study.notes else (),
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
         parameters=made.parameters,
-        data=tuple(dict.fromkeys(made.data_lines)),
+        data=(
+            *dict.fromkeys(made.data_lines),
+            *(f"an epoch of {line}" for line in made.mix_lines),
+            *_layers(made, manifests),
+            *_chosen(made, choices),
+        ),
         caps=_caps(study),
         versions={**versions(), **where},
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
     )
+
+
+def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The retrieval targets' layer, and the last one beside it: mean scores over languages and seeds."""
+    found: dict[tuple[str, str, str], list[tuple[int, float, int, float]]] = {}
+    for cell in made.cells:
+        facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
+        measured = sorted(int(name[6:]) for name in facts if name.startswith("layer_"))
+        if measured:
+            layer, last = int(facts["layer"]), measured[-1]
+            each = (layer, float(facts[f"layer_{layer}"]), last, float(facts[f"layer_{last}"]))
+            found.setdefault((cell.target, cell.model, cell.intermediate), []).append(each)
+    for (target, model, step), rows in found.items():
+        own, other = (sum(row[i] for row in rows) / len(rows) for i in (1, 3))
+        yield f"{target}, {model} after {step}: {own:.1f} at layer {rows[0][0]}, which is reported; {other:.1f} at the last, {rows[0][2]}"
+
+
+def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:
+    """What each search chose on the English dev part, and what it took."""
+    from xstilts.progress import label, span
+
+    for stage, facts in choices:
+        took = span(float(facts["search_seconds"]))
+        yield f"{label(stage, _names(made))}: lr {facts['lr']:g} (dev {facts['all_dev']}), {took} of training"
 
 
 def _asked(words: Sequence[str]) -> str:
@@ -400,7 +439,9 @@ def _caps(study: Study) -> tuple[str, ...]:
         lines.append(f"{'every task' if name == 'all' else name}: {', '.join(each)}")
     for name, splits in study.splits.items():
         each = [f"{part} is {split}" for part in ("train", "dev", "test") if (split := getattr(splits, part)) is not None]
-        lines.append(f"{name}: {', '.join(each)}")
+        each += ["training rows that also stand in a scored part are kept"] if splits.shared == "keep" else []
+        if each:
+            lines.append(f"{name}: {', '.join(each)}")
     return tuple(lines)
 
 

@@ -10,7 +10,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from xstilts.executors.local import environment
 from xstilts.models import size as model_size
 from xstilts.plan import Plan
 from xstilts.rows import load
-from xstilts.stages import Predict, Pretrain, Pretrained, Rows, Runtime, Stage, Start, Train
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, parents, root
 from xstilts.store import Store, write_json
 
 BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
@@ -97,35 +97,37 @@ def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jo
     seconds: dict[str, float] = {}
     peak = 0.0
     for key, stage in todo.items():
-        size = known.get(_root(stage).key)
+        if isinstance(stage, Merge | Choose):
+            seconds[key] = OVERHEAD
+            continue
+        size = known.get(root(stage).key)
         rate = rates.get(_sort(stage, size)) if size is not None else None
         if isinstance(stage, Pretrain) or rate is None:
-            return Estimate(None, None, bytes_peak, bytes_after, f"no measurement fits {_root(stage).key[:12]} before it has run")
+            return Estimate(None, None, bytes_peak, bytes_after, f"no measurement fits {root(stage).key[:12]} before it has run")
         seconds[key] = tokens(stage, counts) / rate.tokens + OVERHEAD
         peak = max(peak, rate.megabytes)
     counts.save()
     chain: dict[str, float] = {}
     for key, stage in todo.items():
-        start = stage.model if isinstance(stage, Predict) else stage.start if isinstance(stage, Train) else None
-        chain[key] = seconds[key] + (chain.get(start.key, 0.0) if start is not None else 0.0)
+        chain[key] = seconds[key] + max((chain.get(start.key, 0.0) for start in parents(stage)), default=0.0)
     total = START + max(sum(seconds.values()) / jobs, max(chain.values()))
     return Estimate(total, peak * min(jobs, len(todo)), bytes_peak, bytes_after, basis)
 
 
 def disk(plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store: Store, jobs: int) -> tuple[int, int]:
     """Bytes of the study at its peak and after `keep` was applied (weights are fp32; drafts hold three times as much)."""
-    starts = {stage.start.key for stage in plan.stages if isinstance(stage, Train)}
+    starts = {start.key for stage in plan.stages if isinstance(stage, Train | Merge) for start in parents(stage)}
     here, then, biggest = 0, 0, 0
     groups: set[tuple[str, str]] = set()
     for stage in plan.stages:
-        size = known.get(_root(stage).key)
+        size = known.get(root(stage).key)
         if isinstance(stage, Predict):
             own = 50_000
             then += own
         else:
             own = 4 * size.parameters + 3_000_000 if size is not None else 0
             biggest = max(biggest, own)
-            group = (_root(stage).key, "+".join(share.rows.task for share in stage.mix) if isinstance(stage, Train) else "")
+            group = (root(stage).key, "+".join(share.rows.task for share in stage.mix) if isinstance(stage, Train) else "")
             match plan.study.keep:
                 case "all":
                     then += own
@@ -156,8 +158,20 @@ def tokens(stage: Stage, counts: _Counts) -> float:
         case Predict():
             rows, each = counts.of(stage.rows, stage.max_length, stage.stride)
             return rows * each
-        case Pretrain():
+        case Pretrain() | Merge() | Choose():
             return 0.0
+
+
+def counter(store: Store, data: Path) -> Callable[[Rows], int]:
+    """Counts rows, each once: what a plan's mixes ask for. Raises DataError for rows that cannot be read."""
+    counts = _Counts(store, data)
+
+    def count(rows: Rows) -> int:
+        found = int(counts.of(rows, 1, 0)[0])
+        counts.save()
+        return found
+
+    return count
 
 
 class _Counts:
@@ -232,7 +246,8 @@ def _rates(
     plan: Plan, todo: Mapping[str, Stage], store: Store, known: Mapping[str, Size], jobs: int
 ) -> tuple[dict[str, _Rate], str]:
     """Rates by sort: of finished stages on this machine kind, else measured now (and kept)."""
-    wanted = {_sort(stage, known[_root(stage).key]): stage for stage in todo.values() if _root(stage).key in known}
+    training = [stage for stage in todo.values() if not isinstance(stage, Merge | Choose)]
+    wanted = {_sort(stage, known[root(stage).key]): stage for stage in training if root(stage).key in known}
     rates, finished = _finished(plan, store, known)
     lacking = [sort for sort in wanted if sort not in rates and not sort.startswith("Pretrain")]
     if not lacking:
@@ -245,7 +260,7 @@ def _rates(
     for sort in lacking:
         name = f"{machine.kind()} / {jobs} at once / {sort}"
         if name not in kept:
-            size = known[_root(wanted[sort]).key]
+            size = known[root(wanted[sort]).key]
             measured = measure(size, wanted[sort].runtime, jobs)
             for doing, rate in measured.items():
                 same = _sort(wanted[sort], size).replace(type(wanted[sort]).__name__, doing, 1)
@@ -261,7 +276,7 @@ def _rates(
 def _finished(plan: Plan, store: Store, known: Mapping[str, Size]) -> tuple[dict[str, _Rate], int]:
     found: dict[str, list[_Rate]] = {}
     for stage in plan.stages:
-        size = known.get(_root(stage).key)
+        size = known.get(root(stage).key)
         manifest = store.manifest(stage.key) if size is not None and not isinstance(stage, Pretrain) else None
         if manifest is None or manifest["made"].get("machine") != machine.kind():
             continue
@@ -313,14 +328,3 @@ def measure(size: Size, runtime: Runtime, jobs: int) -> dict[str, _Rate]:
         doing: _Rate(statistics.fmean(a[doing][0] for a in answers), statistics.fmean(a[doing][1] for a in answers))
         for doing in ("Train", "Predict")
     }
-
-
-def _root(stage: Stage | Start) -> Pretrained | Pretrain:
-    while True:
-        match stage:
-            case Train():
-                stage = stage.start
-            case Predict():
-                stage = stage.model
-            case _:
-                return stage

@@ -23,12 +23,13 @@ from xstilts.benchmark import FORMS
 from xstilts.errors import DataError, ScoreError, StoreError, StudyError, nearest
 from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of
 from xstilts.metrics import Items
-from xstilts.plan import NONE, Cell, Plan, mix_of
+from xstilts.plan import Cell, Plan, ingredients
 from xstilts.rows import load
 from xstilts.scores import Result, write_predictions
 from xstilts.sources import mapping, parse
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Start, Train
 from xstilts.store import Store, disk_error, write_json
+from xstilts.study import NONE, TARGET, ingredient
 from xstilts.submission import WHOLE, find_file, read_answers, read_pairs, read_ranked, read_rows
 from xstilts.task import Task
 from xstilts.tasks import names as task_names
@@ -156,7 +157,8 @@ def _same_data(plan: Plan, intermediate: str, task: Task) -> bool:
     """As in a plan, where the intermediate choice bears the name of a task or of one of the study's mixes."""
     if intermediate not in (*plan.study.mixes, *task_names()):
         return False
-    seen = {pool for name in mix_of(plan.study, intermediate).tasks for pool in find_task(name).pool}
+    names = {ingredient(name)[0] for name in ingredients(plan.study, intermediate)} - {TARGET}
+    seen = {pool for name in names for pool in find_task(name).pool}
     return bool(seen & set(task.pool)) and task.trains
 
 

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from xstilts import machine, models
 from xstilts.errors import DataError, StudyError, nearest
 from xstilts.models import Where
-from xstilts.rows import available, describe, part_rows
-from xstilts.stages import Predict, Pretrain, Pretrained, Recipe, Rows, Runtime, Share, Stage, Start, Train
-from xstilts.study import Encoder, Mix, Splits, Study
+from xstilts.rows import available, describe, load, part_rows
+from xstilts.stages import (
+    Choose,
+    Merge,
+    Predict,
+    Pretrain,
+    Pretrained,
+    Rows,
+    Runtime,
+    Share,
+    Stage,
+    Start,
+    Train,
+    lineage,
+    root,
+)
+from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, ingredient, steps_of
 from xstilts.task import PARTS, Part, Parts, Task
 from xstilts.tasks import task as find_task
 
-NONE = "none"
 FileHash = Callable[[Path], str]
+Count = Callable[[Rows], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,40 +59,100 @@ class Plan:
     models: Mapping[str, Start]  # model name -> its start
     parameters: Mapping[str, int]  # model name -> parameters, where known before anything runs
     data_lines: tuple[str, ...]  # where each part's rows come from, one line a part
+    mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
 
     def kind(self, stage: Stage) -> str:
-        """What a stage is for: "pretrain", "intermediate", "target" or "predict"."""
+        """What a stage is for: "pretrain", "intermediate", "target", "merge", "choose" or "predict"."""
         match stage:
             case Pretrain():
                 return "pretrain"
             case Predict():
                 return "predict"
-            case Train(start=Train()):
-                return "target"
-            case _:
-                return "target" if stage.key in self._targets() else "intermediate"
+            case Merge():
+                return "merge"
+            case Choose():
+                return "choose"
+            case Train():
+                return "target" if stage.key in self._targets else "intermediate"
 
+    @cached_property
     def _targets(self) -> frozenset[str]:
-        return frozenset(cell.predict.model.key for cell in self.cells if self._trained(cell))
+        """The trainings that a cell is scored after, on rows of its target."""
+        found = set()
+        for model, target in {(cell.predict.model, cell.target) for cell in self.cells}:
+            trains = model.among if isinstance(model, Choose) else (model,) if isinstance(model, Train) else ()
+            found |= {train.key for train in trains if any(share.rows.task == target for share in train.mix)}
+        return frozenset(found)
 
-    def _trained(self, cell: Cell) -> bool:
-        return isinstance(cell.predict.model, Train) and cell.predict.model.mix[0].rows.task == cell.target
 
-
-def make_plan(study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None) -> Plan:
+def make_plan(
+    study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None, count: Count | None = None
+) -> Plan:
     """The plan of a study. `base` is the folder that relative model paths start from (default: the current one).
 
+    `count` gives the number of rows (default: reads them); only mixes that are not sampled in proportion ask for it.
     Raises StudyError, DataError or ModelError when something that the study names does not exist.
     """
-    return _Planner(study, data, file_hash, device, base or Path()).plan()
+    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data)))).plan()
 
 
-def mix_of(study: Study, name: str) -> Mix:
-    """An intermediate as a mix: a mix of the study, or one task alone. Raises StudyError for an unknown name."""
-    if name in study.mixes:
-        return study.mixes[name]
-    _task(name, "intermediates", (*study.mixes, NONE))
-    return Mix((name,))
+def mix_of(study: Study, step: str) -> Mix:
+    """A step of a chain as a mix: a mix of the study, or one task alone. Raises StudyError for an unknown name."""
+    if step in study.mixes:
+        return study.mixes[step]
+    if (name := ingredient(step)[0]) != TARGET:
+        _task(name, "intermediates", (*study.mixes, *study.merges, NONE, TARGET))
+    return Mix((step,))
+
+
+def ingredients(study: Study, chain: str) -> tuple[str, ...]:
+    """What the steps of a chain train on, merged chains included, as mixes name it: "nli", "nli:de", "target".
+
+    Raises StudyError for an unknown name, and for a merge that holds itself or trains the target.
+    """
+    return tuple(dict.fromkeys(name for step in steps_of(chain) for name in _of_step(study, step, ())))
+
+
+def _of_step(study: Study, step: str, within: tuple[str, ...]) -> Iterator[str]:
+    if step not in study.merges:
+        yield from mix_of(study, step).tasks
+        return
+    if step in within:
+        raise StudyError(f"merges.{step}: it is made of itself")
+    for chain in study.merges[step].of:
+        for inner in steps_of(chain):
+            for name in _of_step(study, inner, (*within, step)):
+                if ingredient(name)[0] == TARGET:
+                    raise StudyError(f'merges.{step}: "{chain}" trains the target; merge intermediate models, then train it')
+                yield name
+
+
+def draws(mix: Mix, sizes: tuple[int, ...], text: tuple[bool, ...]) -> tuple[float, ...]:
+    """How many rows of each task an epoch of the mix holds, of `sizes` rows each; `text` says which are raw text.
+
+    See `study.Mix` for the definitions; `weights` multiply what the sampling gives.
+    """
+    weights = mix.weights or (1.0,) * len(sizes)
+    match mix.sampling:
+        case "proportional":
+            shares = [float(n) for n in sizes]
+        case "capped":
+            shares = [float(min(n, mix.cap)) for n in sizes]
+        case "temperature":
+            shares = _in_proportion([n**mix.exponent for n in sizes], sum(sizes))
+        case "uniform":
+            shares = _in_proportion([1.0] * len(sizes), sum(sizes))
+    drawn = [weight * share for weight, share in zip(weights, shares, strict=True)]
+    if mix.text_rate is None:
+        return tuple(drawn)
+    labelled = sum(n for n, raw in zip(drawn, text, strict=True) if not raw)
+    raw_rows = sum(n for n, raw in zip(drawn, text, strict=True) if raw)
+    factor = mix.text_rate / (1 - mix.text_rate) * labelled / raw_rows
+    return tuple(n * factor if raw else n for n, raw in zip(drawn, text, strict=True))
+
+
+def _in_proportion(parts: list[float], total: int) -> list[float]:
+    return [part / sum(parts) * total for part in parts]
 
 
 def parts_of(study: Study, task: Task) -> Parts:
@@ -109,7 +184,12 @@ class _Planner:
     file_hash: FileHash
     device: str
     base: Path
-    rows: dict[tuple[str, str, str], Rows] = field(default_factory=dict)  # already made: each asks for hashes of files
+    count: Count
+    rows: dict[tuple[str, Part, str, str, int | None], Rows] = field(default_factory=dict)  # already made: each asks for hashes of files
+    shares: dict[tuple[object, ...], tuple[Share, ...]] = field(default_factory=dict)
+    sizes: dict[Rows, int] = field(default_factory=dict)
+    models: dict[tuple[object, ...], Start] = field(default_factory=dict)
+    mix_lines: dict[str, None] = field(default_factory=dict)  # in order, each once
 
     def plan(self) -> Plan:
         study = self.study
@@ -121,18 +201,19 @@ class _Planner:
             runtime = self._runtime(where)
             for cell in self._cells(name, start, runtime):
                 cells.append(cell)
-                for stage in _lineage(cell.predict):
-                    stages.setdefault(stage.key, stage)
+                if cell.predict.key not in stages:
+                    stages.update((stage.key, stage) for stage in lineage(cell.predict) if stage.key not in stages)
         return Plan(
             study=study,
             cells=tuple(cells),
-            stages=tuple(sorted(stages.values(), key=_depth)),
+            stages=tuple(sorted(stages.values(), key=lambda stage: isinstance(stage, Predict))),
             where={start.key: where for start, where in starts.values() if where is not None},
             models={name: start for name, (start, _) in starts.items()},
             parameters={
                 name: models.size(where)["parameters"] for name, (_, where) in starts.items() if isinstance(where, Path)
             },
             data_lines=tuple(self._data_lines()),
+            mix_lines=tuple(self.mix_lines),
         )
 
     def _check_names(self) -> None:
@@ -141,14 +222,21 @@ class _Planner:
         for t, task in tasks.items():
             if task.kind == "mask":
                 raise StudyError(f'targets: "{t}" is for training only; there is nothing to score')
-        intermediates = [t for name in study.intermediates if name != NONE for t in mix_of(study, name).tasks]
-        tasks |= {t: _task(t, "intermediates") for t in intermediates}
+        for chain in study.intermediates:
+            self._check_chain(chain)
+        intermediates = [ingredient(t)[0] for chain in study.intermediates for t in ingredients(study, chain)]
+        tasks |= {t: _task(t, "intermediates") for t in intermediates if t != TARGET}
         for t in intermediates:
-            if not tasks[t].trains:
+            if t != TARGET and not tasks[t].trains:
                 raise StudyError(f'intermediates: "{t}" has no training data')
-        for table in ("splits", "caps", "recipes"):
+        used = {step for chain in study.intermediates for step in steps_of(chain)}
+        used |= {step for merged in study.merges.values() for chain in merged.of for step in steps_of(chain)}
+        for table in ("mixes", "merges"):
+            if idle := [name for name in getattr(study, table) if name not in used]:
+                raise StudyError(f'{table}.{idle[0]}: "intermediates" does not name it{nearest(idle[0], study.intermediates)}')
+        for table in ("splits", "caps", "recipes", "search"):
             for name in getattr(study, table):
-                known = (*tasks, *study.mixes, *(("all",) if table == "caps" else ()))
+                known = (*tasks, *study.mixes, *(("all",) if table in ("caps", "search") else ()))
                 if name not in known:
                     raise StudyError(f'{table}.{name}: the study has no task "{name}"{nearest(name, known)}')
         for language in study.languages:
@@ -166,6 +254,29 @@ class _Planner:
         for name in study.encoders:
             if name not in study.models:
                 raise StudyError(f'encoders.{name}: "models" does not name it{nearest(name, study.models)}')
+
+    def _check_chain(self, chain: str) -> None:
+        study, steps = self.study, steps_of(chain)
+        if NONE in steps:
+            raise StudyError(f'intermediates: "{chain}": "none" is no step of a chain; leave it out')
+        ingredients(study, chain)
+        for step in steps:
+            if step in study.merges:
+                if study.merges[step].seeds == "all" and len(study.merges[step].of) * len(study.seeds) < 2:
+                    raise StudyError(f"merges.{step}: one chain with one seed leaves nothing to merge")
+                continue
+            mix = mix_of(study, step)
+            for name in mix.tasks:
+                task, language = ingredient(name)
+                if language in (OWN, EVERY) and task != TARGET:
+                    raise StudyError(f'intermediates: "{name}": only "{TARGET}:{language}" can follow the scored languages')
+            if mix.text_rate is not None:
+                raw = [ingredient(name)[0] != TARGET and find_task(ingredient(name)[0]).kind == "mask" for name in mix.tasks]
+                if all(raw) or not any(raw):
+                    raise StudyError(f"mixes.{step}.text_rate: it needs raw text and a task beside it")
+        trains = [any(ingredient(name)[0] == TARGET for name in _of_step(study, step, ())) for step in steps]
+        if True in trains and not all(trains[trains.index(True) :]):
+            raise StudyError(f'intermediates: "{chain}": after the target no step can leave it out; the model would lose its head')
 
     def _start(self, name: str) -> tuple[Start, Where | None]:
         encoder = self.study.encoders.get(name)
@@ -192,46 +303,167 @@ class _Planner:
             precision = "bf16" if wide and machine.fast_bf16(self.device) else "fp32"
         return Runtime(precision, self.study.threads, self.device)
 
-    def _rows(self, task: Task, part: Part, language: str) -> Rows:
-        known = self.rows.get((task.name, part, language))
+    def _rows(self, task: Task, part: Part, language: str, split: str = "", most: int | None = None) -> Rows:
+        """A part's rows; `split` serves in place of the part's own, `most` in place of its cap."""
+        place = (task.name, part, language, split, most)
+        known = self.rows.get(place)
         if known is None:
-            cap = self.study.cap_of(task.name, part)
+            cap = most or self.study.cap_of(task.name, part)
             parts = parts_of(self.study, task)
+            if split and split == getattr(parts, self.study.part):
+                raise StudyError(f'mixes: split "{split}" of {task.name} is scored in this study; train on another')
+            if split:
+                parts = replace(parts, **{part: split})
+            drop = self.study.splits.get(task.name, Splits()).shared == "drop"
             try:
-                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash)
+                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop)
             except DataError as error:
                 there = available(task, getattr(parts, part), self.data) if getattr(parts, part) in task.source.splits else ()
                 hint = f" At hand: {' '.join(there)} (name them under [splits.{task.name}] languages)." if there else ""
                 raise DataError(f"{task.name}: {error}{hint}") from None
-            self.rows[task.name, part, language] = known
+            self.rows[place] = known
         return known
 
-    def _train(self, start: Start, name: str, mix: Mix, seed: int, runtime: Runtime) -> Train:
-        recipe = self.study.recipe_of(name)
-        tasks = [find_task(t) for t in mix.tasks]
-        weights = mix.weights or (1.0,) * len(tasks)
-        shares = tuple(Share(self._rows(t, "train", t.train_language), w) for t, w in zip(tasks, weights, strict=True))
+    def _size(self, rows: Rows) -> int:
+        if rows not in self.sizes:
+            self.sizes[rows] = self.count(rows)
+        return self.sizes[rows]
+
+    # ---- from chains to models ----
+
+    def _model(self, start: Start, chain: str, target: Task, language: str, seed: int, runtime: Runtime) -> Start:
+        """What a cell is scored with: the chain's steps, then the target unless one of them has trained it."""
+        steps = steps_of(chain)
+        if not any(self._names_target(step) for step in steps):
+            steps = (*steps, TARGET)
+        for step in steps:
+            names = [ingredient(name) for name in self._tasks(step)]
+            # What does not depend on target or language is one value for all of them.
+            about = (target.name if self._names_target(step) else "", language if (TARGET, OWN) in names else "")
+            place = (start.key, step, about, seed, runtime)
+            if place not in self.models:
+                self.models[place] = self._step(start, step, target, language, seed, runtime)
+            start = self.models[place]
+        return start
+
+    def _tasks(self, step: str) -> tuple[str, ...]:
+        return () if step in self.study.merges else mix_of(self.study, step).tasks
+
+    def _names_target(self, step: str) -> bool:
+        return any(ingredient(name)[0] == TARGET for name in self._tasks(step))
+
+    def _step(self, start: Start, step: str, target: Task, language: str, seed: int, runtime: Runtime) -> Start:
+        study = self.study
+        if step in study.merges:
+            return self._merge(start, study.merges[step], target, language, seed, runtime)
+        shares = self._shares(step, target, language)
+        if not shares:
+            return start  # the target alone, which cannot be trained on
+        joint = self._names_target(step)
+        named = step if step in study.mixes else target.name if joint else ingredient(step)[0]
+        fallback = target.name if joint else named
+        recipe = study.recipes.get(named) or study.recipe_of(fallback)
+        tasks = [target] if joint and target.trains else [find_task(n) for n in dict.fromkeys(share.rows.task for share in shares)]
+        chosen_on = [task for task in tasks if task.kind != "mask"]
         select: tuple[Rows, ...] = ()
-        if recipe.selections and all(parts_of(self.study, t).dev for t in tasks):
-            select = tuple(self._rows(t, "dev", t.train_language) for t in tasks)
-        return Train(start, shares, select, recipe, seed, runtime)
+        if recipe.selections and all(parts_of(study, t).dev for t in chosen_on):
+            select = tuple(self._rows(t, "dev", t.train_language) for t in chosen_on)
+        if recipe.average and not select:
+            raise StudyError(f"recipes.{named}.average: {named} has no dev part, so that there are no selections to average over")
+        search = study.search.get(named) or study.search.get("all")
+        if search is None:
+            return Train(start, shares, select, recipe, seed, runtime)
+        if not select:
+            raise StudyError(f"search: {named} has no English dev part (or selections = 0), so that nothing can be chosen on it")
+        among = tuple(Train(start, shares, select, replace(recipe, lr=lr), seed, runtime) for lr in search.lr)
+        return Choose(among, runtime)
+
+    def _merge(self, start: Start, merged: Merged, target: Task, language: str, seed: int, runtime: Runtime) -> Merge:
+        seeds = self.study.seeds if merged.seeds == "all" else (seed,)
+        weights = merged.weights or (1.0,) * len(merged.of)
+        parts, own = [], []
+        for chain, weight in zip(merged.of, weights, strict=True):
+            for each in seeds:
+                model = start
+                for step in steps_of(chain):
+                    model = self._step(model, step, target, language, each, runtime)
+                parts.append(model)
+                own.append(weight)
+        scale = merged.scale if merged.scale is not None else {"arithmetic": 0.4}.get(merged.method, 1.0)
+        density = merged.density if merged.method == "ties" else 1.0
+        return Merge(start, tuple(parts), tuple(own), merged.method, scale, density, runtime)
+
+    def _shares(self, step: str, target: Task, language: str) -> tuple[Share, ...]:
+        """The ingredients of a step with their weights in an epoch: what the mix draws of each, over its rows."""
+        mix = mix_of(self.study, step)
+        own = (TARGET, OWN) in map(ingredient, mix.tasks)
+        place = (step, target.name if self._names_target(step) else "", language if own else "")
+        if place not in self.shares:
+            made: dict[Rows, float] = {}
+            for name, weight in zip(mix.tasks, mix.weights or (1.0,) * len(mix.tasks), strict=True):
+                for task, code in self._meant(name, target, language):
+                    made.setdefault(self._rows(task, "train", code, mix.split, mix.rows), weight)
+            self.shares[place] = self._weighted(step, replace(mix, weights=tuple(made.values())), tuple(made))
+        return self.shares[place]
+
+    def _meant(self, name: str, target: Task, language: str) -> Iterator[tuple[Task, str]]:
+        """The tasks and languages that one entry of a mix stands for."""
+        first, code = ingredient(name)
+        task = target if first == TARGET else find_task(first)
+        if not task.trains:
+            return
+        match code:
+            case "":
+                yield task, task.train_language
+            case _ if code == OWN:
+                yield task, language
+            case _ if code == EVERY:
+                yield from ((task, each) for each in self._languages(task))
+            case _:
+                yield task, code
+
+    def _weighted(self, step: str, mix: Mix, rows: tuple[Rows, ...]) -> tuple[Share, ...]:
+        if mix.sampling == "proportional" and mix.text_rate is None:
+            return tuple(Share(each, weight) for each, weight in zip(rows, mix.weights, strict=True))
+        sizes = tuple(map(self._size, rows))
+        drawn = draws(mix, sizes, tuple(find_task(each.task).kind == "mask" for each in rows))
+        words = {"capped": f" at {mix.cap:,}", "temperature": f", exponent {mix.exponent:g}"}.get(mix.sampling, "")
+        each = ", ".join(
+            f"{r.task} {r.language} {n:,.0f} of {size:,} ({n / sum(drawn):.1%})" for r, n, size in zip(rows, drawn, sizes, strict=True)
+        )
+        self.mix_lines[f"{step} ({mix.sampling}{words}): {each}"] = None
+        return tuple(Share(r, n / size) for r, n, size in zip(rows, drawn, sizes, strict=True))
 
     def _cells(self, model: str, pretrained: Start, runtime: Runtime) -> Iterator[Cell]:
         study = self.study
-        for intermediate in study.intermediates:
-            mix = None if intermediate == NONE else mix_of(study, intermediate)
-            seen = {pool for t in (mix.tasks if mix else ()) for pool in find_task(t).pool}
+        for chain in study.intermediates:
+            names = [ingredient(name)[0] for name in ingredients(study, chain)]
+            seen = {pool for name in names if name != TARGET for pool in find_task(name).pool}
             for seed in study.seeds:
-                start = pretrained if mix is None else self._train(pretrained, intermediate, mix, seed, runtime)
                 for target in study.targets:
                     task = find_task(target)
-                    model_stage = self._train(start, target, Mix((target,)), seed, runtime) if task.trains else start
-                    recipe = study.recipe_of(target)
                     for language in self._languages(task):
-                        rows = self._rows(task, study.part, language)
-                        predict = Predict(model_stage, rows, recipe.max_length, recipe.stride, runtime)
+                        stage = self._model(pretrained, chain, task, language, seed, runtime)
                         same = bool(seen & set(task.pool)) and task.trains
-                        yield Cell(model, intermediate, target, language, study.part, seed, predict, same)
+                        yield Cell(model, chain, target, language, study.part, seed, self._predict(stage, task, language, runtime), same)
+
+    def _predict(self, model: Start, task: Task, language: str, runtime: Runtime) -> Predict:
+        recipe = self.study.recipe_of(task.name)
+        predict = Predict(model, self._rows(task, self.study.part, language), recipe.max_length, recipe.stride, runtime)
+        if task.kind != "retrieve":
+            return predict
+        asked = self.study.retrieval
+        # A layer that the model names goes first; "" stands for the model's, which is mostly the last.
+        layer = asked.layer if root(model).layer == -1 and asked.layer != "last" else ""
+        pool = "" if asked.pool == "mean" else asked.pool
+        return replace(predict, layer=layer, pool=pool, tune=self._tuned_on(task, language))
+
+    def _tuned_on(self, task: Task, language: str) -> Rows | None:
+        """Labelled rows apart from the scored ones, where mining has some."""
+        parts = parts_of(self.study, task)
+        if task.retrieval != "mining" or self.study.part == "dev" or parts.dev in ("", parts.test):
+            return None
+        return self._rows(task, "dev", language) if language in available(task, parts.dev, self.data) else None
 
     def _languages(self, task: Task) -> tuple[str, ...]:
         if self.study.part == "dev":
@@ -246,14 +478,13 @@ class _Planner:
     def _data_lines(self) -> Iterator[str]:
         """One line a part; a part that is read in several languages names them at its end."""
         study = self.study
-        trained = [t for name in study.intermediates if name != NONE for t in mix_of(study, name).tasks]
+        trained = [t for chain in study.intermediates for t in ingredients(study, chain)]
         fitted: tuple[Part, ...] = ("train", "dev")
-        for name in dict.fromkeys([*trained, *study.targets]):
+        for name in dict.fromkeys([*(name for name, _ in map(ingredient, trained) if name != TARGET), *study.targets]):
             task = find_task(name)
-            chosen = parts_of(study, task)
             for part in fitted if task.trains else ():
-                if getattr(chosen, part) and (part == "train" or study.recipe_of(name).selections):
-                    yield describe(self._rows(task, part, task.train_language))
+                if (used := self.rows.get((name, part, task.train_language, "", None))) is not None:
+                    yield describe(used)
             if name in study.targets:
                 by_text: dict[str, list[str]] = {}
                 for language in self._languages(task):
@@ -261,28 +492,9 @@ class _Planner:
                     by_text.setdefault(describe(replace(rows, language="*")), []).append(language)
                 for text, languages in by_text.items():
                     yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
-
-
-def _lineage(stage: Stage | Pretrained) -> Iterator[Stage]:
-    """A stage and the stages that it stands on, the oldest first."""
-    match stage:
-        case Train():
-            yield from _lineage(stage.start)
-            yield stage
-        case Predict():
-            yield from _lineage(stage.model)
-            yield stage
-        case Pretrain():
-            yield stage
-        case Pretrained():
-            return
-
-
-def _depth(stage: Stage) -> int:
-    return sum(1 for _ in _lineage(stage)) if not isinstance(stage, Predict) else 1_000
-
-
-def recipes(plan: Plan) -> Mapping[str, Recipe]:
-    """The recipe of every intermediate and target of a plan, by name."""
-    names = (*plan.study.intermediates, *plan.study.targets)
-    return {name: plan.study.recipe_of(name) for name in names if name != NONE}
+        other: dict[str, list[str]] = {}
+        for (name, part, language, split, most), rows in self.rows.items():
+            if part == "train" and (split or most or language != find_task(name).train_language):
+                other.setdefault(describe(replace(rows, language="*")), []).append(language)
+        for text, languages in other.items():
+            yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"

@@ -14,16 +14,15 @@ import importlib.util
 import json
 import re
 import tomllib
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from xstilts import machine
 from xstilts.canon import canonical, unit_hash
 from xstilts.errors import DataError, ModelError, StudyError, nearest
+from xstilts.evaluation import TEST_INPUTS, evaluation_files, evaluation_sentences, normalised
 from xstilts.stages import Pretrain, Runtime
 
 STRICT = {"extra": "forbid", "strict": True}  # read by pydantic: unknown keys and wrong types are errors
@@ -41,17 +40,8 @@ NTREX = {
     "uk": "ukr", "ur": "urd", "vi": "vie", "wo": "wol", "yo": "yor", "zh": "zho-CN",
 }  # fmt: skip
 
-# Raw text that holds the inputs of test sets (TyDiQA and MLQA contexts, UD and PAWS-X test sentences).
-TEST_INPUTS = ("wiki_contexts_unlabelled", "ud_test_sentences_unlabelled", "pawsx_test_sentences_unlabelled")
 # Folders under the data folder that are meant for pretraining; any other folder holds a task's rows.
 RAW = ("text", "ntrex")
-# Sentences that a pretraining text must not hold: every string in these files.
-EVALUATION = (
-    "xnli/*.tsv", "pawsx/*.tsv", "xquad/*.json", "lareqa/**/*.json", "mlqa/**/*.json", "tydiqa/**/*.json", "udpos/dev-*.tsv",
-    "udpos/test-*.tsv", "panx/dev-*.tsv", "panx/test-*.tsv", "xcopa/**/*.jsonl", "tatoeba/**/tatoeba.*", "bucc2018/*.en", "bucc2018/*.zh",
-    "mclwic/**/*.data", "am2ico/**/*.tsv", "xvnli/**/*.jsonl", "sib200/**/*.tsv", "squad/dev-*.json", "mnli/*.jsonl", "snli/*.jsonl",
-    "hellaswag/*.jsonl", "text/*_unlabelled/*.txt",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +322,7 @@ def hashes(config: Config, data: Path, file_hash: FileHash = _file_hash) -> tupl
         raw = json.dumps([[name, *lines] for name, lines in _mini_lines(config)], ensure_ascii=False)
         found.append(hashlib.sha256(raw.encode()).hexdigest())
     if _real(config):
-        found.append(_sha256(_evaluation_files(data), file_hash))
+        found.append(_sha256(evaluation_files(data), file_hash))
     for name in dict.fromkeys([config.model.init, *(one.teacher for one in config.objective)]):
         if name:
             folder = model_folder(name)
@@ -378,61 +368,6 @@ def corpus(config: Config, data: Path) -> Corpus:
     return Corpus({language: tuple(lines) for language, lines in texts.items()}, tuple(bitexts), dropped)
 
 
-_DROP = re.compile(r"[\W_]+")
-_END = re.compile(r"(?<=[.!?。！？।؟])\s*")
-
-
-def normalised(text: str) -> str:
-    """Letters and digits only, NFKC, case folded: two sentences with the same result count as equal."""
-    return _DROP.sub("", unicodedata.normalize("NFKC", text).casefold())
-
-
-def evaluation_sentences(data: Path) -> frozenset[str]:
-    """Normalised sentences of all evaluation files under `data`; passages also sentence by sentence."""
-    return _evaluation_sentences(data)
-
-
-@cache
-def _evaluation_sentences(data: Path) -> frozenset[str]:
-    found: set[str] = set()
-    for path in _evaluation_files(data):
-        for text in _strings(path):
-            found.add(normalised(text))
-            if len(text) > 80:
-                found.update(normalised(part) for part in _END.split(text))
-    return frozenset(text for text in found if len(text) > 3)  # shorter ones are words, not sentences
-
-
-def _strings(path: Path) -> Iterator[str]:
-    """Every string that an evaluation file holds; CoNLL-like files give whole sentences."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    if path.suffix in (".json", ".data"):
-        yield from _leaves(json.loads(text))
-    elif path.suffix == ".jsonl":
-        for line in text.splitlines():
-            if line.strip():
-                yield from _leaves(json.loads(line))
-    elif path.parent.name in ("udpos", "panx"):
-        for block in text.split("\n\n"):
-            yield " ".join(line.split("\t")[0] for line in block.splitlines())
-    else:
-        for line in text.split("\n"):
-            yield from line.split("\t")
-
-
-def _leaves(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _leaves(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _leaves(item)
-
-
-def _evaluation_files(data: Path) -> list[Path]:
-    return sorted({path for pattern in EVALUATION for path in data.glob(pattern) if path.is_file()})
 
 
 def _real(config: Config) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from xstilts.run import Began, Ended, Event, Failed, Note, Stepped
-from xstilts.stages import Predict, Pretrain, Pretrained, Stage, Start, Train
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Stage, Start, Train, parents
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,15 +26,34 @@ def label(stage: Stage, names: Mapping[str, str]) -> str:
             return f"pretraining {names.get(stage.key, stage.key[:12])}"
         case Train():
             return f"{_way(stage, names)}, seed {stage.seed}"
+        case Merge():
+            return f"{_way(stage, names)}{_seed(stage)}"
+        case Choose():
+            return f"choosing among {len(stage.among)} of {_way(stage, names)}{_seed(stage)}"
         case Predict():
-            seed = f", seed {stage.model.seed}" if isinstance(stage.model, Train) else ""
-            return f"{_way(stage.model, names)}: {stage.rows.task} in {stage.rows.language}{seed}"
+            return f"{_way(stage.model, names)}: {stage.rows.task} in {stage.rows.language}{_seed(stage.model)}"
+
+
+def _seed(stage: Start) -> str:
+    """The seed of the last training, where one alone is behind the stage."""
+    if isinstance(stage, Train):
+        return f", seed {stage.seed}"
+    found = {_seed(start) for start in parents(stage)} - {""}
+    return found.pop() if len(found) == 1 else ""
 
 
 def _way(start: Start, names: Mapping[str, str]) -> str:
     match start:
         case Train():
-            return f"{_way(start.start, names)} > {'+'.join(share.rows.task for share in start.mix)}"
+            mix = dict.fromkeys(share.rows.task for share in start.mix)
+            codes = dict.fromkeys(share.rows.language for share in start.mix)
+            spoken = "" if set(codes) <= {"en"} else f" ({' '.join(codes)})"
+            return f"{_way(start.start, names)} > {'+'.join(mix)}{spoken}"
+        case Merge():
+            inner = dict.fromkeys(_way(part, names).removeprefix(_way(start.base, names)).removeprefix(" > ") for part in start.parts)
+            return f"{_way(start.base, names)} > {start.method}({', '.join(inner)})"
+        case Choose():
+            return _way(start.among[0], names)
         case Pretrained() | Pretrain():
             return names.get(start.key, start.key[:12])
 
@@ -107,8 +126,8 @@ def _sort(stage: Stage) -> str:
             return "train " + "+".join(f"{share.rows.task}/{share.rows.cap}" for share in stage.mix)
         case Predict():
             return f"predict {stage.rows.task}"
-        case Pretrain():
-            return "pretrain"
+        case Pretrain() | Merge() | Choose():
+            return type(stage).__name__
 
 
 @contextmanager

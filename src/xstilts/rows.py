@@ -18,6 +18,7 @@ from pathlib import Path
 from xstilts.canon import unit_hash
 from xstilts.errors import DataError, nearest
 from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of
+from xstilts.mini.items import Generated
 from xstilts.readers import fingerprint
 from xstilts.sources import Files, lines
 from xstilts.stages import Rows
@@ -43,9 +44,9 @@ def part_rows(
     """The rows of one part of a task in one language, as a value; reads no rows.
 
     Training rows leave out what also stands in the dev and test rows of the training language, dev rows what stands
-    in the test rows. A split that several parts share is cut in the training language, and in every language of a
-    parallel task. Raises DataError for a part or language that the task does not have, a missing file, or a
-    split that serves for scoring only.
+    in the test rows. Rows in another language also leave out what stands in the later parts in that language. A split that
+    several parts share is cut in the training language, and in every language of a parallel task. Raises DataError for a
+    part or language that the task does not have, a missing file, or a split that serves for scoring only.
     Rows of the splits that the task names under `apart` are left out of both. With `drop=False` nothing is left out,
     as where a published number was made without care for such rows; `check` counts them.
     """
@@ -61,6 +62,8 @@ def part_rows(
     for other in _PARTS[_PARTS.index(part) + 1 :]:
         if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
             without.append(_whole(task, other, task.train_language, parts, data, file_hash))
+        if language != task.train_language and not task.parallel and _there(task, getattr(parts, other), language, data):
+            without.append(_whole(task, other, language, parts, data, file_hash))
     for name, scored in task.apart if part != "test" else ():
         if _there(find_task(name), scored, "en", data):
             without.append(_whole(find_task(name), "test", "en", Parts("", "", scored), data, file_hash))
@@ -290,6 +293,8 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
         parallel: dict[str, Sequence[Example]] = {}
         for language in languages:
             if language not in task.languages and split not in (task.parts.train, task.parts.dev):
+                continue
+            if isinstance(task.source, Generated) and not task.source.offers(split, language):
                 continue
             try:
                 paths = task.source.files(data, split, language)

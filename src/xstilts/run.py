@@ -20,7 +20,7 @@ from xstilts.canon import plain
 from xstilts.errors import StoreError
 from xstilts.executors import local
 from xstilts.models import Hub, Where
-from xstilts.stages import Predict, Pretrain, Pretrained, Progress, Stage, Train
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, parents, root
 from xstilts.store import Store, disk_error
 
 # How libraries that do not raise OSError (tokenizers, NumPy) say that the disk refused.
@@ -86,17 +86,6 @@ class Outcome:
     interrupted: bool
 
 
-def parent(stage: Stage) -> Stage | Pretrained | None:
-    """What a stage starts from."""
-    match stage:
-        case Train():
-            return stage.start
-        case Predict():
-            return stage.model
-        case Pretrain():
-            return None
-
-
 def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
     """The stages to run, by key, parents first: those that are missing, and their parents whose weights are gone.
 
@@ -104,9 +93,9 @@ def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
     """
     wanted = {stage.key for stage in stages if store.find(stage.key) is None}
     for stage in reversed(stages):
-        start = parent(stage) if stage.key in wanted else None
-        if start is not None and not isinstance(start, Pretrained) and store.find_weights(start.key) is None:
-            wanted.add(start.key)
+        if stage.key in wanted:
+            starts = [start for start in parents(stage) if not isinstance(start, Pretrained)]
+            wanted |= {start.key for start in starts if store.find_weights(start.key) is None}
     return {stage.key: stage for stage in stages if stage.key in wanted}
 
 
@@ -240,8 +229,7 @@ class _Course:
         """The stages whose parents are there: answers of the model in memory, then trainings, the longest chain first."""
         ready = []
         for stage in self.todo.values():
-            start = parent(stage)
-            if start is None or not (start.key in self.todo or start.key in self.running):
+            if not any(start.key in self.todo or start.key in self.running for start in parents(stage)):
                 ready.append(stage)
         elsewhere = {other.model for other in self.workers.values() if other is not worker}
 
@@ -257,7 +245,7 @@ class _Course:
         return sorted(ready, key=order)
 
     def _there(self, stage: Stage) -> bool:
-        stands_on_it = any((start := parent(other)) is not None and start.key == stage.key for other in self.todo.values())
+        stands_on_it = any(start.key == stage.key for other in self.todo.values() for start in parents(other))
         return (self.store.find_weights if stands_on_it else self.store.find)(stage.key) is not None
 
     def _give(self, worker: local.Worker | None, stage: Stage) -> None:
@@ -344,7 +332,7 @@ class _Course:
         self.on_event(Failed(stage, message))
         lost = {stage.key}
         for key, other in list(self.todo.items()):  # parents first, so one pass finds all
-            if (start := parent(other)) is not None and start.key in lost:
+            if any(start.key in lost for start in parents(other)):
                 lost.add(key)
                 self.skipped.append(key)
                 del self.todo[key]
@@ -354,8 +342,9 @@ def _ranks(todo: Mapping[str, Stage]) -> dict[str, float]:
     """A rough cost of the longest chain of trainings that begins with each stage: what to begin first."""
     rank = {key: _cost(stage) for key, stage in todo.items()}
     for stage in reversed(tuple(todo.values())):
-        if (start := parent(stage)) is not None and start.key in todo:
-            rank[start.key] = max(rank[start.key], _cost(todo[start.key]) + rank[stage.key])
+        for start in parents(stage):
+            if start.key in todo:
+                rank[start.key] = max(rank[start.key], _cost(todo[start.key]) + rank[stage.key])
     return rank
 
 
@@ -365,7 +354,7 @@ def _cost(stage: Stage) -> float:
             recipe = stage.recipe
             rows = sum(share.weight * (share.rows.cap or 10_000) for share in stage.mix)
             return (recipe.steps * recipe.batch if recipe.steps else recipe.epochs * rows) * recipe.max_length
-        case Predict():
+        case Predict() | Merge() | Choose():
             return 0.0
         case Pretrain():
             return 1e12
@@ -396,28 +385,32 @@ def _interrupts(inbox: local.Inbox) -> Iterator[None]:
 def weights_to_drop(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "best", "none"]) -> tuple[str, ...]:
     """Keys of the trainings whose weights a study with this `keep` does not want.
 
-    "none": every training. "best": of the trainings of one target after one model, all but the one with the best
-    score on the English dev part (the first of equals); what another training starts from stays, and so do
-    trainings without such a score.
+    "none": every training, merge and choice. "best": of the trainings of one target after one model, all but the one with
+    the best score on the English dev part (the first of equals); what another training or a merge starts from stays, and so
+    do trainings without such a score. The trainings that a choice was made among go: the choice holds the weights of one.
     """
     if keep == "all":
         return ()
-    trains = [stage for stage in stages if isinstance(stage, Train)]
+    made = [stage for stage in stages if isinstance(stage, Train | Merge | Choose)]
     if keep == "none":
-        return tuple(stage.key for stage in trains if store.find_weights(stage.key) is not None)
-    starts = {start.key for stage in stages if isinstance(stage, Train) and (start := parent(stage)) is not None}
+        return tuple(stage.key for stage in made if store.find_weights(stage.key) is not None)
+    trains = [stage for stage in stages if isinstance(stage, Train | Choose)]
+    among = {train.key for stage in stages if isinstance(stage, Choose) and store.find_weights(stage.key) for train in stage.among}
+    starts = {start.key for stage in stages if isinstance(stage, Train | Merge) for start in parents(stage)}
+    passed = tuple(key for key in among - starts if store.find_weights(key) is not None)
     best: dict[tuple[str, str], tuple[float, str]] = {}
     scored: list[tuple[tuple[str, str], str]] = []
     for stage in trains:
         manifest = store.manifest(stage.key)
         dev = manifest["facts"].get("dev") if manifest is not None else None
-        if stage.key in starts or dev is None:
+        if stage.key in starts | among or dev is None:
             continue
-        group = (_root(stage), "+".join(share.rows.task for share in stage.mix))
+        mix = stage.mix if isinstance(stage, Train) else stage.among[0].mix
+        group = (root(stage).key, "+".join(share.rows.task for share in mix))
         scored.append((group, stage.key))
         if group not in best or dev > best[group][0]:
             best[group] = (dev, stage.key)
-    return tuple(key for group, key in scored if best[group][1] != key and store.find_weights(key) is not None)
+    return (*passed, *(key for group, key in scored if best[group][1] != key and store.find_weights(key) is not None))
 
 
 def apply_keep(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "best", "none"]) -> int:
@@ -427,9 +420,3 @@ def apply_keep(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "be
         return 0
     with store.alone() as got:
         return sum(store.drop_weights(key) for key in drop) if got else 0
-
-
-def _root(start: Stage | Pretrained) -> str:
-    while isinstance(start, Train):
-        start = start.start
-    return start.key

@@ -6,13 +6,13 @@ speed or place (store, jobs, micro-batch, device memory) is not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from types import UnionType
 from typing import ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
-from xstilts.canon import key_of
+from xstilts.canon import LATER, is_later, key_of
 from xstilts.errors import StoreError
 from xstilts.task import Part
 
@@ -57,6 +57,9 @@ class Recipe:
     eps: float = 1e-8
     selections: int = 1  # how often the English dev part is scored; the best state is kept
     mask_rate: float = 0.15  # mask: share of the tokens to predict
+    freeze_embeddings: bool = field(default=False, metadata=LATER)  # the embeddings keep the weights that they start with
+    freeze_layers: int = field(default=0, metadata=LATER)  # so do the first layers, this many
+    average: int = field(default=0, metadata=LATER)  # the mean of the states at the last `average` selections is kept, not the best
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ class Train(Keyed):
     """Fine-tune `start` on a mix (intermediate or target: the same thing with another parent), fresh heads."""
 
     VERSION: ClassVar[int] = 1
-    start: Pretrained | Pretrain | Train
+    start: Start
     mix: tuple[Share, ...]
     select: tuple[Rows, ...]  # one a share, () to keep the last state
     recipe: Recipe
@@ -132,19 +135,91 @@ class Train(Keyed):
 
 
 @dataclass(frozen=True)
+class Merge(Keyed):
+    """Put trained encoders together without training (heads are left behind); see `engine.merge` for the formulas."""
+
+    VERSION: ClassVar[int] = 1
+    base: Start  # what the parts were trained from: task vectors are differences to it
+    parts: tuple[Start, ...]
+    weights: tuple[float, ...]  # one a part
+    method: Literal["average", "arithmetic", "ties"]
+    scale: float  # of the summed or merged task vector (arithmetic, ties)
+    density: float  # share of each task vector that is kept (ties)
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
+class Choose(Keyed):
+    """The one among several trainings with the highest score on its English dev part, the first of equals."""
+
+    VERSION: ClassVar[int] = 1
+    among: tuple[Train, ...]
+    runtime: Runtime
+
+
+@dataclass(frozen=True)
 class Predict(Keyed):
     """Answers of a model for rows of one task in one language."""
 
     VERSION: ClassVar[int] = 1
-    model: Pretrained | Pretrain | Train
+    model: Start
     rows: Rows
     max_length: int
     stride: int
     runtime: Runtime
+    layer: str = field(default="", metadata=LATER)  # retrieval: hidden state to embed with; see `layer_of`
+    pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "mean" (also "") over the attended tokens
+    tune: Rows | None = field(default=None, metadata=LATER)  # mining: rows that the threshold is tuned on; None: two folds
 
 
-Start = Pretrained | Pretrain | Train
-Stage = Pretrain | Train | Predict
+Start = Pretrained | Pretrain | Train | Merge | Choose
+Stage = Pretrain | Train | Merge | Choose | Predict
+
+
+def parents(stage: Stage | Pretrained) -> tuple[Start, ...]:
+    """What a stage stands on, in the order of its fields."""
+    match stage:
+        case Train():
+            return (stage.start,)
+        case Predict():
+            return (stage.model,)
+        case Merge():
+            return (stage.base, *stage.parts)
+        case Choose():
+            return stage.among
+        case Pretrain() | Pretrained():
+            return ()
+
+
+def root(stage: Stage | Pretrained) -> Pretrained | Pretrain:
+    """The pretrained model that a stage stands on."""
+    while not isinstance(stage, Pretrained | Pretrain):
+        stage = parents(stage)[0]
+    return stage
+
+
+def lineage(stage: Stage | Pretrained) -> Iterator[Stage]:
+    """A stage and the stages that it stands on, parents first; one that several stand on comes several times."""
+    for parent in parents(stage):
+        yield from lineage(parent)
+    if not isinstance(stage, Pretrained):
+        yield stage
+
+
+def layer_of(rule: str, depth: int, root_layer: int) -> int:
+    """The hidden state that retrieval embeds with, for an encoder of `depth` layers (0: the embeddings).
+
+    "" is the pretrained model's own value, "last" the last layer, "14/24" layer max(1, floor(14/24 * depth + 0.5)): X-STILTs
+    (Phang et al. 2020) and XTREME take layer 14 of XLM-R Large's 24. Any other rule is a number, from the end below 0.
+    """
+    match rule:
+        case "14/24":
+            return max(1, (28 * depth + 24) // 48)
+        case "last":
+            return depth
+        case _:
+            layer = int(rule) if rule else root_layer
+            return depth + 1 + layer if layer < 0 else layer
 
 
 def from_plain(value: object) -> Start | Stage:
@@ -153,12 +228,12 @@ def from_plain(value: object) -> Start | Stage:
     Raises StoreError for an unknown type or version and for missing, unknown or ill-typed fields.
     """
     stage = _build(value, "stage")
-    if not isinstance(stage, Pretrained | Pretrain | Train | Predict):
+    if not isinstance(stage, Pretrained | Pretrain | Train | Merge | Choose | Predict):
         raise StoreError(f"stage: {type(stage).__name__} is no stage")
     return stage
 
 
-_TYPES: Mapping[str, type] = {t.__name__: t for t in (Rows, Recipe, Runtime, Share, Pretrained, Pretrain, Train, Predict)}
+_TYPES: Mapping[str, type] = {t.__name__: t for t in (Rows, Recipe, Runtime, Share, Pretrained, Pretrain, Train, Merge, Choose, Predict)}
 
 
 @cache
@@ -176,9 +251,10 @@ def _build(value: object, where: str) -> object:
     if value.get("version") != version:
         raise StoreError(f"{where}: version {value.get('version')} of {kind.__name__}, this xstilts knows {version}")
     hints = _hints(kind)
-    if odd := (set(value) - {"type", "version"}) ^ set(hints):
+    later = {f.name for f in fields(kind) if is_later(f)}
+    if odd := (set(value) - {"type", "version"} - later) ^ (set(hints) - later):
         raise StoreError(f'{where}: {kind.__name__} with a missing or unknown field "{min(odd)}"')
-    built: object = kind(**{name: _fit(value[name], hint, f"{where}.{name}") for name, hint in hints.items()})
+    built: object = kind(**{name: _fit(value[name], hint, f"{where}.{name}") for name, hint in hints.items() if name in value})
     return built
 
 

@@ -16,6 +16,10 @@ from xstilts.errors import StudyError, nearest
 from xstilts.stages import STRICT, Recipe
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+NONE = "none"  # the intermediate that is no training
+TARGET = "target"  # in a chain or a mix: the target of the cell, whichever it is
+OWN, EVERY = "own", "*"  # of a mix's task, in place of a language: the language that the cell is scored in, every scored one
+LAYER = re.compile(r"14/24|last|-?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,53 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """Several tasks trained together: an epoch holds `weights[i]` times the rows of `tasks[i]` (default 1: proportional)."""
+    """Tasks trained together, each "TASK" (in its training language), "TASK:LANGUAGE", "target", "target:own" or "target:*".
+
+    An epoch holds `weights[i]` times (default 1) as many rows of `tasks[i]` as the sampling says, of n rows:
+    proportional: n; capped: min(n, cap) (Raffel et al. 2020, section 3.5.2); temperature: in proportion to n ** exponent
+    (ibid.; exponent 1 / T), uniform: the same of each; the last two share out the rows that a proportional epoch holds.
+    `text_rate` is the share of an epoch that is raw text for masked language modelling, whatever its size.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     tasks: tuple[str, ...]
     weights: tuple[float, ...] = ()
+    sampling: Literal["proportional", "capped", "temperature", "uniform"] = "proportional"
+    cap: int = 2**16
+    exponent: float = 0.5
+    text_rate: float | None = None
+    rows: int | None = None  # the most rows to use of each (few-shot); None: the task's own cap
+    split: str = ""  # train on this split of each task in place of the one that serves for training
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Chains trained apart, then put together without training: a step of a chain, as a task or mix is one."""
+
+    __pydantic_config__: ClassVar = STRICT
+    of: tuple[str, ...]
+    method: Literal["average", "arithmetic", "ties"] = "average"
+    weights: tuple[float, ...] = ()  # one a chain; () means equal ones (arithmetic: 1 each)
+    scale: float | None = None  # default: 0.4 for arithmetic, 1 for ties
+    density: float = 0.2  # ties: share of each task vector that is kept
+    seeds: Literal["own", "all"] = "own"  # "all": every chain with every seed of the study is merged into one
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Train with each learning rate; the English dev part chooses, for each seed by itself."""
+
+    __pydantic_config__: ClassVar = STRICT
+    lr: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """How sentences are embedded: `layer` is "14/24" (that share of the depth), "last" or a number; see `stages.layer_of`."""
+
+    __pydantic_config__: ClassVar = STRICT
+    layer: str = "14/24"
+    pool: Literal["first", "mean"] = "mean"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +96,7 @@ class Splits:
     dev: str | None = None
     test: str | None = None
     languages: tuple[str, ...] = ()  # () means every language of the task
+    shared: Literal["drop", "keep"] = "drop"  # training rows that also stand in a scored part
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +111,11 @@ class Caps:
 
 @dataclass(frozen=True)
 class Study:
-    """Models x intermediates x targets x seeds, and how they are trained."""
+    """Models x intermediates x targets x seeds, and how they are trained.
+
+    An intermediate is a chain of steps, "squad > nli": tasks, mixes, merges, and "target". Where no step trains the target, its
+    training ends the chain.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     name: str
@@ -81,6 +132,9 @@ class Study:
     threads: int = 1
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
     mixes: Mapping[str, Mix] = field(default_factory=dict)
+    merges: Mapping[str, Merged] = field(default_factory=dict)
+    search: Mapping[str, Search] = field(default_factory=dict)  # by task or mix, or "all"
+    retrieval: Retrieval = field(default_factory=Retrieval)
     splits: Mapping[str, Splits] = field(default_factory=dict)
     caps: Mapping[str, Caps] = field(default_factory=dict)  # task name, or "all"
     recipe: Recipe = field(default_factory=Recipe)
@@ -96,6 +150,17 @@ class Study:
             if (cap := getattr(self.caps.get(name, Caps()), part)) is not None:
                 return int(cap)
         return None
+
+
+def steps_of(chain: str) -> tuple[str, ...]:
+    """The steps of an intermediate; () for "none"."""
+    return () if chain == NONE else tuple(step.strip() for step in chain.split(">"))
+
+
+def ingredient(name: str) -> tuple[str, str]:
+    """A mix's "TASK:LANGUAGE" as its two halves; the second is "" for the training language."""
+    task, _, language = name.partition(":")
+    return task, language
 
 
 def ready_made() -> tuple[str, ...]:
@@ -185,7 +250,10 @@ def _first_error(error: Any) -> str:
 
 
 def _keys_at(where: list[str]) -> list[str]:
-    tables = {"encoders": Encoder, "mixes": Mix, "splits": Splits, "caps": Caps, "recipe": Recipe, "recipes": Recipe}
+    tables = {
+        "encoders": Encoder, "mixes": Mix, "merges": Merged, "search": Search, "retrieval": Retrieval, "splits": Splits, "caps": Caps,
+        "recipe": Recipe, "recipes": Recipe,
+    }  # fmt: skip
     table = tables.get(where[0], Study) if where else Study
     return [f.name for f in fields(table)]
 
@@ -216,6 +284,24 @@ def _check_values(study: Study) -> None:
             raise StudyError(f"mixes.{name}.weights: {len(mix.weights)} weights for {len(mix.tasks)} tasks")
         if any(weight <= 0 for weight in mix.weights):
             raise StudyError(f"mixes.{name}.weights: {min(mix.weights)} is not above 0")
+        for key in ("cap", "exponent", "rows"):
+            if (value := getattr(mix, key)) is not None and not value > 0:
+                raise StudyError(f"mixes.{name}.{key}: expected more than 0, got {value}")
+        if mix.text_rate is not None and not 0 < mix.text_rate < 1:
+            raise StudyError(f"mixes.{name}.text_rate: expected a share above 0 and below 1, got {mix.text_rate}")
+    for name, merged in study.merges.items():
+        _check_merged(f"merges.{name}", merged)
+    for table in ("mixes", "merges"):
+        for name in getattr(study, table):
+            if name in (NONE, TARGET) or not NAME.fullmatch(name):
+                raise StudyError(f'{table}.{name}: not a name that a step can have; use letters, digits and . _ + - (not "none", "target")')
+    if both := study.mixes.keys() & study.merges.keys():
+        raise StudyError(f"merges.{min(both)}: a mix has this name too; choose another")
+    for name, search in study.search.items():
+        if len(search.lr) < 2 or len(set(search.lr)) < len(search.lr) or min(search.lr) <= 0:
+            raise StudyError(f"search.{name}.lr: give two or more different rates above 0")
+    if not LAYER.fullmatch(study.retrieval.layer):
+        raise StudyError(f'retrieval.layer: expected "14/24", "last" or a number in quotes, got "{study.retrieval.layer}"')
     for name, caps in study.caps.items():
         for part in ("train", "dev", "test"):
             if (cap := getattr(caps, part)) is not None and cap < 1:
@@ -236,5 +322,21 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
         raise StudyError(f"{where}.steps: expected at least 1, got {recipe.steps}")
     if not 0 <= recipe.stride < recipe.max_length:
         raise StudyError(f"{where}.stride: expected from 0 to below max_length ({recipe.max_length}), got {recipe.stride}")
-    if recipe.selections < 0:
-        raise StudyError(f"{where}.selections: expected 0 or more, got {recipe.selections}")
+    for name in ("selections", "freeze_layers", "average"):
+        if getattr(recipe, name) < 0:
+            raise StudyError(f"{where}.{name}: expected 0 or more, got {getattr(recipe, name)}")
+    if recipe.average > recipe.selections:
+        raise StudyError(f"{where}.average: the mean is over states at selections, and there are {recipe.selections} of {recipe.average}")
+
+
+def _check_merged(where: str, merged: Merged) -> None:
+    if len(merged.of) < (1 if merged.seeds == "all" else 2):
+        raise StudyError(f"{where}.of: give two chains or more, or one with seeds = \"all\"")
+    if merged.weights and len(merged.weights) != len(merged.of):
+        raise StudyError(f"{where}.weights: {len(merged.weights)} weights for {len(merged.of)} chains")
+    if merged.weights and merged.method == "ties":
+        raise StudyError(f"{where}.weights: ties has none; its chains count alike")
+    if merged.method == "average" and (merged.scale is not None or sum(merged.weights or (1.0,)) <= 0):
+        raise StudyError(f"{where}: an average has no scale, and weights with a sum above 0")
+    if not 0 < merged.density <= 1:
+        raise StudyError(f"{where}.density: expected a share above 0 and up to 1, got {merged.density}")

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from xstilts.scores import CellLike, Result, Results, TaskOf
-from xstilts.stages import Train
+from xstilts.stages import Pretrain, Pretrained
 from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, slope_weights
 from xstilts.task import Task
 
@@ -141,7 +141,7 @@ class Sample:
         used = [(place, weight) for place, weight in weights.items() if weight]
         seeds = self.seeds(weights)
         columns = [self.places[*place, seed] for place, _ in used for seed in seeds]
-        trained = any(isinstance(self.cells[*place, seed].predict.model, Train) for place, _ in used for seed in seeds)
+        trained = any(not isinstance(self.cells[*place, seed].predict.model, Pretrained | Pretrain) for place, _ in used for seed in seeds)
         matrix = np.kron(np.array([[weight] for _, weight in used]), np.eye(len(seeds)))
         return self.values[columns] @ matrix, self.sampled[:, columns] @ matrix, trained
 

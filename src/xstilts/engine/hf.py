@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,18 +112,40 @@ def max_positions(model: PreTrainedModel) -> int:
     return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - first
 
 
+def depth(model: PreTrainedModel) -> int:
+    """The number of layers."""
+    return int(model.config.num_hidden_layers)
+
+
+def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
+    """Take the embeddings (positions and their norm included) or the first layers out of training. Raises ModelError."""
+    if embeddings:
+        getattr(model, "embeddings", model.get_input_embeddings()).requires_grad_(False)
+    stack: Any = getattr(getattr(model, "encoder", None), "layer", ())
+    if layers > len(stack):
+        raise ModelError(f"recipe.freeze_layers = {layers}: this {model.config.model_type} encoder has {len(stack)} layers to freeze")
+    for layer in stack[:layers]:
+        layer.requires_grad_(False)
+
+
 def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tensor:
     """[N, H] hidden states of a layer: 0 is the embeddings, -1 the last. Raises ModelError for a layer that is not there."""
+    return layers_of(model, batch, (layer,))[0]
+
+
+def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> list[Tensor]:
+    """[N, H] hidden states of each of the layers, out of one pass. Raises ModelError for a layer that is not there."""
     device = str(batch.ids_N.device)
     within = np.concatenate([np.arange(n) for n in batch.lengths])
-    inputs: dict[str, Any] = {"output_hidden_states": layer != -1}
+    inputs: dict[str, Any] = {"output_hidden_states": any(layer != -1 for layer in layers)}
     if packs(model):
         first = _FIRST_POSITION[model.config.model_type](model.config)
         inputs |= {"input_ids": batch.ids_N[None], "position_ids": torch.from_numpy(within + first).to(device)[None]}
         inputs |= {"packed": packed.layout(batch.lengths, device)}
         if "types" in batch.tokens:
             inputs["token_type_ids"] = batch.tokens["types"][None]
-        found = _layer(model(**inputs), layer)[0]
+        output = model(**inputs)
+        found = [_layer(output, layer)[0] for layer in layers]
     else:
         row = np.repeat(np.arange(len(batch.lengths)), batch.lengths)
         at = torch.from_numpy(row * int(batch.lengths.max()) + within).to(device)
@@ -135,7 +157,8 @@ def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tens
         inputs |= {"input_ids": padded(batch.ids_N), "attention_mask": padded(torch.ones_like(batch.ids_N))}
         if "types" in batch.tokens:
             inputs["token_type_ids"] = padded(batch.tokens["types"])
-        found = _layer(model(**inputs), layer).flatten(0, 1)[at]
+        output = model(**inputs)
+        found = [_layer(output, layer).flatten(0, 1)[at] for layer in layers]
     return found
 
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from xstilts.engine import hf
 from xstilts.engine.kinds import TRAINS
 from xstilts.errors import ModelError
-from xstilts.stages import Predict, Pretrain, Pretrained, Stage, Start, Train
+from xstilts.stages import Pretrained, Start
 from xstilts.task import Task
 
 
@@ -27,17 +27,6 @@ class Model:
     encoder: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     heads: Mapping[str, nn.Module]
-
-
-def root(stage: Stage | Pretrained) -> Pretrained | Pretrain:
-    """The pretrained model that a stage stands on."""
-    match stage:
-        case Pretrained() | Pretrain():
-            return stage
-        case Train():
-            return root(stage.start)
-        case Predict():
-            return root(stage.model)
 
 
 def encoder_folder(start: Start, folder: Path) -> Path:

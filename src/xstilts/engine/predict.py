@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xstilts.engine import hf
+from xstilts import metrics
+from xstilts.engine import hf, retrieve
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
-from xstilts.engine.model import Model, encoder_folder, load_head, root
+from xstilts.engine.model import Model, encoder_folder, load_head
 from xstilts.errors import DataError
-from xstilts.examples import Example, group_of
-from xstilts.stages import Predict, Rows
+from xstilts.examples import Example, Parallel, group_of
+from xstilts.stages import Predict, Rows, layer_of, root
 from xstilts.task import Task
 
 BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answers
@@ -45,14 +46,23 @@ def predict(
     loaded = _loaded(encoder_folder(stage.model, model), device)
     longest = min(stage.max_length, hf.max_positions(loaded.encoder))
     folder = encoder_folder(stage.model, model)
-    made = encoded(folder, loaded.tokenizer, task, stage.rows, lambda: examples, longest, stage.stride, cache)
-    origin = root(stage)
+
+    def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
+        return encoded(folder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+
+    made = columns_of(stage.rows, lambda: examples)
+    layers: dict[str, float] = {}
     if task.kind == "retrieve":
-        rows = list(vectors(loaded, made, origin.layer, device, stage.runtime.precision))
+        tune = None
+        if stage.tune is not None:
+            labelled = load(stage.tune)
+            _refuse_unlabelled(labelled, task, stage.tune)
+            tune = (labelled, columns_of(stage.tune, lambda: labelled))
+        answered, layers = _retrieved(loaded, stage, task, examples, made, tune)
     else:
         head = load_head(model, loaded.encoder, task).to(device).eval()
-        rows = list(logits(loaded, head, task, made, origin.pool, device, stage.runtime.precision))
-    answered = ANSWERS[task.kind].answers(rows, made, examples, task)
+        rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
+        answered = ANSWERS[task.kind].answers(rows, made, examples, task)
     out.mkdir(parents=True, exist_ok=True)
     write_answers(answered, scored(examples), out / "predictions.parquet")
     unknown = int((made.ids == loaded.tokenizer.unk_token_id).sum()) if loaded.tokenizer.unk_token_id is not None else 0
@@ -61,8 +71,40 @@ def predict(
         "tokens": len(made.ids),
         "rows": len(made.example),
         "unk_rate": unknown / max(1, len(made.ids)),
+        **layers,
     }
     (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
+
+
+def _retrieved(
+    model: Model, stage: Predict, task: Task, examples: Sequence[Example], made: Columns, tune: tuple[Sequence[Example], Columns] | None
+) -> tuple[list[Answered], dict[str, float]]:
+    """The answers at the stage's layer, and the headline score on 0-100 at every layer that was measured.
+
+    One pass through the encoder gives all of them; of mining, whose texts are large, the stage's and the last alone. A stage
+    that names no layer is the model's own and measures nothing beside.
+    """
+    depth = hf.depth(model.encoder)
+    layer = layer_of(stage.layer, depth, root(stage).layer)
+    beside = range(depth + 1) if task.retrieval != "mining" else (layer, depth)
+    wanted = sorted({layer, *(beside if stage.layer else ())})
+    pool, device, precision = stage.pool or "mean", stage.runtime.device, stage.runtime.precision
+    rows = list(vectors(model, made, wanted, pool, device, precision))
+    tuned = list(vectors(model, tune[1], wanted, pool, device, precision)) if tune is not None else []
+    found: dict[int, list[Answered]] = {}
+    for at, each in enumerate(wanted):
+        own = [row[at] for row in rows]
+        if task.retrieval == "mining":
+            threshold = retrieve.threshold([row[at] for row in tuned], tune[0]) if tune is not None else None
+            found[each] = retrieve.mined(own, examples, threshold)
+        else:
+            found[each] = retrieve.answers(own, made, examples, task)
+    scores: dict[str, float] = {"layer": layer}
+    for each in wanted if stage.layer else ():
+        gold, pred = [a.gold for a in found[each]], [a.pred for a in found[each]]
+        items = metrics.items(task.metrics[0], task, stage.rows.language, gold, pred)
+        scores[f"layer_{each}"] = 100.0 * float(items.num.sum()) / float(items.den.sum())
+    return found[layer], scores
 
 
 def scored(examples: Sequence[Example]) -> list[Example]:
@@ -75,6 +117,10 @@ def _refuse_unlabelled(examples: Sequence[Example], task: Task, rows: Rows) -> N
     if not examples:
         raise DataError(f"{where}: no rows to predict")
     label = {"classify": "label", "choose": "label", "tag": "tags", "span": "answers", "retrieve": "gold"}[task.kind]
+    if task.retrieval == "mining":
+        if all(e.gold is None for e in scored(examples) if isinstance(e, Parallel)):
+            raise DataError(f"{where}: no gold pairs, so that what is mined cannot be scored")
+        return
     for e in scored(examples):
         if getattr(e, label) is None:
             raise DataError(f"{where}: row {e.id} is unlabelled, so that it cannot be scored")
@@ -92,11 +138,13 @@ def logits(model: Model, head: nn.Module, task: Task, made: Columns, pool: str, 
 
 
 @torch.inference_mode()
-def vectors(model: Model, made: Columns, layer: int, device: str, precision: str) -> Iterator[Tensor]:
-    """[H] the mean of each row's hidden states at `layer` (Phang et al. 2020 take 14 of XLM-R Large's 24)."""
+def vectors(model: Model, made: Columns, layers: Sequence[int], pool: str, device: str, precision: str) -> Iterator[Tensor]:
+    """[len(layers), H] each row's first token's state ("first") or the mean over its tokens ("mean") at each of the layers."""
+    last = hf.depth(model.encoder)
+    asked = [-1 if layer == last else layer for layer in layers]
 
     def forward(batch: Batch) -> Tensor:
-        return hf.pooled(hf.hidden_states(model.encoder, batch, layer).float(), batch, "mean")
+        return torch.stack([hf.pooled(s.float(), batch, pool) for s in hf.layers_of(model.encoder, batch, asked)], dim=1)
 
     return _in_order(model, made, forward, device, precision)
 

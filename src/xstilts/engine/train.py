@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.engine import hf, mask, vocabulary
+from xstilts.engine import hf, keep, mask, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.batch import Columns, batch_of, by_length, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
@@ -29,7 +29,7 @@ from xstilts.engine.model import Model
 from xstilts.engine.predict import logits as predict_logits
 from xstilts.errors import DataError, Stopped, TrainingError
 from xstilts.examples import Example
-from xstilts.stages import Progress, Recipe, Rows, Train
+from xstilts.stages import Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
 MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
@@ -76,6 +76,7 @@ def train(
     device, recipe = stage.runtime.device, stage.recipe
     folder = models.encoder_folder(stage.start, start)
     encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
+    hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
     longest = min(recipe.max_length, hf.max_positions(encoder))
 
     def columns_of(rows: Rows) -> Columns:
@@ -109,8 +110,9 @@ def train(
     optimizer = _optimizer(whole, recipe)
     state, best = _resume(draft / "state", whole, optimizer)
     at = _selection_steps(len(plan), recipe.selections if dev else 0)
+    mean = keep.averaged(recipe.average, at)
 
-    pool = models.root(stage).pool
+    pool = root(stage).pool
     budget = MICRO if device == "cpu" else MICRO_GPU
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
@@ -153,10 +155,7 @@ def train(
             score = _select(model, dev, pool, device, stage.runtime.precision)
             whole.train()
             state.selections.append([state.step, score])
-            if score > state.best_score:
-                state.best_score, state.best_step = score, state.step
-                if len(at) > 1 and state.step < len(plan):
-                    best = {name: value.detach().cpu().clone() for name, value in whole.state_dict().items()}
+            best = keep.after(best, whole, state, score, mean, len(plan))
         if state.step % max(1, len(plan) // 100) == 0 or state.step == len(plan):
             state.losses.append([state.step, float(np.mean(recent))])
             recent = []
@@ -170,11 +169,14 @@ def train(
             _save(draft / "state", whole, optimizer, state, best)
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
-    if best and 0 <= state.best_step < len(plan):
+    if best:
         whole.load_state_dict(best)
+    if mean:
+        whole.eval()
+        state.best_score = _select(model, dev, pool, device, stage.runtime.precision)
     if trimmed is not None:
-        taken = state.best_step if state.best_step >= 0 else len(plan)
-        vocabulary.restore(encoder, trimmed, _decay(recipe, taken, len(plan)))
+        taken = mean or (state.best_step if state.best_step >= 0 else len(plan),)
+        vocabulary.restore(encoder, trimmed, float(np.mean([_decay(recipe, step, len(plan)) for step in taken])))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
     models.save(model, tasks, out)
@@ -220,7 +222,7 @@ def _step(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter], targ
 
 
 def _selection_steps(steps: int, selections: int) -> frozenset[int]:
-    return frozenset(round(steps * (i + 1) / selections) for i in range(selections))
+    return frozenset(max(1, round(steps * (i + 1) / selections)) for i in range(selections))
 
 
 def _select(

@@ -45,18 +45,18 @@ def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed | None:
         return None
     kept = np.unique(np.concatenate([np.unique(made.ids) for made in data])).astype(np.int64)
     trimmed = Trimmed(embedding.weight.detach(), kept, embedding.padding_idx)
-    embedding.weight = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)])
+    embedding.weight = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad)
     embedding.num_embeddings, embedding.padding_idx = len(kept), None
     return trimmed
 
 
 def restore(model: PreTrainedModel, trimmed: Trimmed, decay: float) -> None:
-    """Put the full table back, with the trained rows in it; the others are multiplied by `decay`."""
+    """Put the full table back, with the trained rows in it; the others are multiplied by `decay`, unless the table is frozen."""
     embedding = model.get_input_embeddings()
     if not isinstance(embedding, nn.Embedding):
         raise TypeError(f"{type(model).__name__}: the trimmed embedding is gone")
     trained = embedding.weight.detach()
-    table = trimmed.table_VH.to(trained.device) * decay
+    table = trimmed.table_VH.to(trained.device) * (decay if embedding.weight.requires_grad else 1.0)
     table[torch.from_numpy(trimmed.kept).to(trained.device)] = trained
     embedding.weight = nn.Parameter(table)
     embedding.num_embeddings, embedding.padding_idx = len(table), trimmed.padding

@@ -12,7 +12,7 @@ from pathlib import Path
 from xstilts.errors import ModelError, StoreError, TrainingError
 from xstilts.examples import Example
 from xstilts.models import Where, fetch
-from xstilts.stages import Predict, Pretrain, Pretrained, Progress, Rows, Stage, Start, Train
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Rows, Stage, Start, Train
 from xstilts.store import Store, disk_error
 
 
@@ -90,6 +90,14 @@ def _carry_out(stage: Stage, place: Place) -> None:
 
             start = place.weights_of(stage.start)
             train(stage, start, tasks.task, load, place.draft, place.store.cache, place.emit, place.stop)
+        case Merge():
+            from xstilts.engine.merge import merge
+
+            merge(stage, place.weights_of(stage.base), [place.weights_of(part) for part in stage.parts], place.draft / "out")
+        case Choose():
+            from xstilts.engine.merge import choose
+
+            choose(stage, [place.weights_of(train) for train in stage.among], place.draft / "out")
         case Predict():
             from xstilts.engine.predict import predict
 

@@ -257,7 +257,7 @@ def examples_of(task: str, code: str, name: str, item: Item) -> Iterator[Example
 
 @dataclass(frozen=True)
 class Generated:
-    """The source of a `mini` task: English for training and selection, every language for the test."""
+    """The source of a `mini` task. Training and selection rows are English; in another language they are its translation."""
 
     task: str
 
@@ -269,9 +269,11 @@ class Generated:
     def _check(self, split: str, code: str) -> None:
         if split not in self.splits:
             raise DataError(f'mini-{self.task} has no split "{split}" (there are: {", ".join(self.splits)}){nearest(split, self.splits)}')
-        if split != "test" and code != "en":
-            raise DataError(f'mini-{self.task} has "{split}" in English only, not in "{code}"; use language "en"')
         language(code)
+
+    def offers(self, split: str, language: str) -> bool:
+        """True for what is the task's own: of the training and selection rows, the English ones."""
+        return split == "test" or language == "en"
 
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
         """The word lists and the generator that decide the rows (`data` is not used).

@@ -7,8 +7,13 @@ summaries meets; a list of checked sentences marks the false ones. Every passage
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
+from xstilts.errors import DataError
+from xstilts.examples import Example, Text
+from xstilts.mini import grammar
 from xstilts.mini.grammar import LANGUAGES, Clause
 from xstilts.mini.items import Lines, write
 from xstilts.mini.meaning import HEDGES, LEADS, MARKS, MARKS_AFTER, PAIRS, SHAPES, TRIPLES, facts, part_of_clause, single, topics
@@ -85,3 +90,24 @@ def parallel(languages: tuple[str, ...] = LANGUAGES, count: int = 1000, seed: in
     for _ in range(count):
         lines = passage(rng)
         yield {code: write(code, lines).text for code in languages}
+
+
+@dataclass(frozen=True)
+class GeneratedText:
+    """The source of the task `mini-text`: other lines than those that the shipped encoders were pretrained on."""
+
+    splits: tuple[str, ...] = ("train",)
+    count: int = 2000
+    seed: int = 2
+
+    def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
+        """The word lists that decide the rows. Raises DataError for an unknown split or language."""
+        if split not in self.splits:
+            raise DataError(f'mini-text has no split "{split}" (there is: train)')
+        return grammar.files((language,))
+
+    def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
+        """The rows. Raises DataError for an unknown split or language."""
+        self.files(data, split, language)
+        for number, line in enumerate(sentences(language, self.count, self.seed)):
+            yield Text(f"{language}-{number}", line)

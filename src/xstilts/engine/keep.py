@@ -1,0 +1,51 @@
+"""Which of a training's states is its result: the best by the dev part, the last, or a mean of several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+
+class Standing(Protocol):
+    """What of a training's position is read and written here."""
+
+    step: int
+    best_step: int
+    best_score: float
+
+
+def averaged(average: int, selections: frozenset[int]) -> tuple[int, ...]:
+    """The steps whose states make up the mean: the last `average` of the selections. () where no mean is asked for."""
+    return tuple(sorted(selections)[-average:]) if average else ()
+
+
+def after(
+    kept: dict[str, Tensor], whole: nn.Module, standing: Standing, score: float, mean: Sequence[int], last: int
+) -> dict[str, Tensor]:
+    """What to keep after a selection with this score; {} stands for the last state. A new best is noted in `standing`.
+
+    With `mean` (the steps of `averaged`) it is the sum so far of their states, each over their number: the mean over one
+    run of Schmidt et al. 2023 (arXiv 2305.16834).
+    """
+    if mean:
+        return _added(kept, whole, len(mean)) if standing.step in mean else kept
+    if score <= standing.best_score:
+        return kept
+    standing.best_score, standing.best_step = score, standing.step
+    if standing.step == last:
+        return {}
+    return {name: value.detach().cpu().clone() for name, value in whole.state_dict().items()}
+
+
+def _added(kept: dict[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
+    """`kept` plus a `count`-th of every weight; what is no real number (position numbers) is taken as it is."""
+    result = {}
+    for name, value in whole.state_dict().items():
+        now = value.detach().cpu()
+        if now.is_floating_point():
+            result[name] = now / count + kept[name] if name in kept else now / count
+        else:
+            result[name] = now.clone()
+    return result

@@ -1,0 +1,327 @@
+"""Training regimes: what a study file says, the stages that come of it, and what the stages do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine_maker import make_model, toy_task
+from xstilts.engine import hf, keep, merge, retrieve
+from xstilts.engine import train as training
+from xstilts.engine.train import State
+from xstilts.errors import DataError, ModelError, StudyError
+from xstilts.examples import Parallel
+from xstilts.plan import Plan, draws, make_plan
+from xstilts.run import run
+from xstilts.scores import load as load_scores
+from xstilts.stages import Choose, Merge, Pretrained, Recipe, Runtime, Train, parents
+from xstilts.store import Store
+from xstilts.study import Mix, parse_study
+from xstilts.tasks import task as find_task
+
+SHORT = {"steps": 2, "batch": 4, "max_length": 24, "stride": 4}
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Any:
+    make_model(tmp_path / "m")
+
+    def plan(**changes: Any) -> Plan:
+        study = {
+            "name": "s", "models": ["m"], "intermediates": ["none"], "targets": ["mini-pos"], "seeds": [1], "languages": ["en", "de"],
+            "encoders": {"m": {"path": "m"}}, **changes,
+        }  # fmt: skip
+        return make_plan(parse_study(study), tmp_path, file_hash, base=tmp_path, count=lambda rows: rows.cap or 400)
+
+    return plan
+
+
+def models(plan: Plan, intermediate: str, language: str = "en") -> Any:
+    (found,) = {cell.predict.model for cell in plan.cells if (cell.intermediate, cell.language) == (intermediate, language)}
+    return found
+
+
+def mixed(train: Train) -> list[tuple[str, str, float]]:
+    return [(share.rows.task, share.rows.language, share.weight) for share in train.mix]
+
+
+# ---- chains, mixes ----
+
+
+def test_a_chain_is_one_training_after_the_other_and_shares_its_beginning(planned: Any) -> None:
+    plan = planned(intermediates=["mini-ner", "mini-ner > mini-qa"])
+    long, short = models(plan, "mini-ner > mini-qa"), models(plan, "mini-ner")
+    assert mixed(long) == [("mini-pos", "en", 1.0)] and mixed(long.start) == [("mini-qa", "en", 1.0)]
+    assert long.start.start == short.start
+    kinds = [plan.kind(stage) for stage in plan.stages]
+    assert (kinds.count("intermediate"), kinds.count("target")) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("mix", "expected"),
+    [
+        (Mix(("a", "b")), (900, 100)),
+        (Mix(("a", "b"), sampling="capped", cap=300), (300, 100)),
+        (Mix(("a", "b"), sampling="temperature", exponent=0.5), (750, 250)),
+        (Mix(("a", "b"), sampling="temperature", exponent=1.0), (900, 100)),
+        (Mix(("a", "b"), sampling="uniform"), (500, 500)),
+        (Mix(("a", "b"), (1.0, 3.0), "uniform"), (500, 1500)),
+        (Mix(("a", "b"), text_rate=0.25), (900, 300)),
+    ],
+)
+def test_draws_follow_their_definition(mix: Mix, expected: tuple[float, float]) -> None:
+    assert draws(mix, (900, 100), (False, True)) == pytest.approx(expected)
+
+
+def test_sampling_becomes_weights_that_plan_shows(planned: Any) -> None:
+    mix = {"tasks": ["mini-ner", "mini-qa"], "sampling": "temperature", "exponent": 0.5}
+    plan = planned(intermediates=["both"], mixes={"both": mix}, caps={"mini-ner": {"train": 900}, "mini-qa": {"train": 100}})
+    assert mixed(models(plan, "both").start) == [("mini-ner", "en", pytest.approx(750 / 900)), ("mini-qa", "en", pytest.approx(2.5))]
+    assert plan.mix_lines == (
+        "both (temperature, exponent 0.5): mini-ner en 750 of 900 (75.0%), mini-qa en 250 of 100 (25.0%)",
+    )
+
+
+def test_several_languages_share_a_head_and_select_on_english(planned: Any) -> None:
+    plan = planned(intermediates=["many"], mixes={"many": {"tasks": ["mini-ner", "mini-ner:de", "mini-ner:sw"], "weights": [1, 1, 0.5]}})
+    step = models(plan, "many").start
+    assert mixed(step) == [("mini-ner", "en", 1.0), ("mini-ner", "de", 1.0), ("mini-ner", "sw", 0.5)]
+    assert [(rows.task, rows.language) for rows in step.select] == [("mini-ner", "en")]
+
+
+def test_the_target_beside_the_intermediate_is_one_training_chosen_on_the_targets_dev(planned: Any) -> None:
+    plan = planned(
+        intermediates=["none", "beside"], targets=["mini-pos", "mini-qa", "mini-retrieval"],
+        mixes={"beside": {"tasks": ["mini-ner", "target"]}}, recipes={"mini-qa": {"lr": 5e-5}},
+    )  # fmt: skip
+    by_target = {cell.target: cell.predict.model for cell in plan.cells if cell.intermediate == "beside"}
+    assert mixed(by_target["mini-pos"]) == [("mini-ner", "en", 1.0), ("mini-pos", "en", 1.0)]
+    assert isinstance(by_target["mini-pos"].start, Pretrained)
+    assert [rows.task for rows in by_target["mini-pos"].select] == ["mini-pos"]
+    assert by_target["mini-qa"].recipe.lr == 5e-5  # the target's recipe, as the mix has none
+    assert mixed(by_target["mini-retrieval"]) == [("mini-ner", "en", 1.0)]
+
+
+def test_few_shots_and_translate_train_follow_the_scored_language(planned: Any) -> None:
+    plan = planned(
+        intermediates=["target > few", "all"],
+        mixes={"few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}, "all": {"tasks": ["target:*"]}},
+    )
+    few = models(plan, "target > few", "de")
+    (share,) = few.mix
+    assert (share.rows.language, share.rows.cap, share.rows.split) == ("de", 10, "dev")
+    assert {(rows.split, rows.language) for rows in share.rows.without} >= {("test", "en")}  # parallel: the groups are those of "de"
+    assert few.start == models(plan, "target > few", "en").start
+    assert [language for _, language, _ in mixed(models(plan, "all", "de"))] == ["en", "de"]
+
+
+def test_few_shots_are_apart_from_what_is_scored(tmp_path: Path) -> None:
+    from xstilts.rows import load
+
+    study = {"name": "s", "models": ["m"], "intermediates": ["target > few"], "targets": ["mini-pos"], "seeds": [1], "languages": ["de"],
+             "encoders": {"m": {"path": str(make_model(tmp_path / "m"))}},
+             "mixes": {"few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}}}  # fmt: skip
+    (cell,) = make_plan(parse_study(study), tmp_path, file_hash).cells
+    assert isinstance(cell.predict.model, Train)
+    shots, scored = load(cell.predict.model.mix[0].rows, tmp_path), load(cell.predict.rows, tmp_path)
+    assert len(shots) == 10
+    assert not {e.group for e in shots} & {e.group for e in scored}
+
+
+def test_search_and_merge_are_stages_over_the_same_trainings(planned: Any) -> None:
+    plan = planned(
+        intermediates=["mini-ner", "soup"], merges={"soup": {"of": ["mini-ner", "mini-qa"], "method": "ties"}},
+        search={"mini-pos": {"lr": [1e-4, 1e-3]}},
+    )  # fmt: skip
+    chosen = models(plan, "soup")
+    assert isinstance(chosen, Choose) and [train.recipe.lr for train in chosen.among] == [1e-4, 1e-3]
+    merged = chosen.among[0].start
+    assert isinstance(merged, Merge) and merged.method == "ties"
+    assert merged.parts[0] == models(plan, "mini-ner").among[0].start
+    seen: set[str] = set()
+    for stage in plan.stages:
+        assert all(isinstance(start, Pretrained) or start.key in seen for start in parents(stage))
+        seen.add(stage.key)
+    every = planned(intermediates=["soup"], seeds=[1, 2], merges={"soup": {"of": ["mini-ner"], "seeds": "all"}})
+    stages = [stage for stage in every.stages if isinstance(stage, Merge)]
+    assert [[part.seed for part in stage.parts if isinstance(part, Train)] for stage in stages] == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"intermediates": ["mini-ner > none"]}, '"none" is no step of a chain'),
+        ({"intermediates": ["mini-ner > mini-aq"]}, 'did you mean "mini-qa"'),
+        ({"intermediates": ["target > mini-ner"]}, "the model would lose its head"),
+        ({"intermediates": ["mini-ner:xx"]}, 'no language "xx"'),
+        ({"intermediates": ["mini-ner:own"]}, 'only "target:own"'),
+        ({"mixes": {"x": {"tasks": ["mini-ner"]}}}, 'mixes.x: "intermediates" does not name it'),
+        ({"mixes": {"target": {"tasks": ["mini-ner"]}}}, "mixes.target: not a name"),
+        ({"intermediates": ["x"], "mixes": {"x": {"tasks": ["mini-ner"], "text_rate": 0.1}}}, "needs raw text and a task"),
+        ({"intermediates": ["x"], "mixes": {"x": {"tasks": ["target:own"], "split": "test"}}}, 'split "test" of mini-pos is scored'),
+        ({"intermediates": ["x"], "merges": {"x": {"of": ["x", "mini-ner"]}}}, "merges.x: it is made of itself"),
+        ({"intermediates": ["x"], "merges": {"x": {"of": ["mini-ner"]}}}, "merges.x.of: give two chains or more"),
+        ({"intermediates": ["x"], "merges": {"x": {"of": ["target", "mini-ner"]}}}, "trains the target"),
+        ({"mixes": {"x": {"tasks": ["mini-ner"], "sampling": "fair"}}}, "mixes.x.sampling: expected"),
+        ({"mixes": {"x": {"tasks": ["mini-ner"], "exponent": 0.0}}}, "mixes.x.exponent: expected more than 0"),
+        ({"search": {"mini-pos": {"lr": [1e-4]}}}, "search.mini-pos.lr: give two or more"),
+        ({"retrieval": {"layer": "middle"}}, "retrieval.layer: expected"),
+        ({"recipe": {"average": 2}}, "recipe.average: the mean is over states at selections"),
+    ],
+)
+def test_regimes_that_make_no_sense_are_refused_in_one_line(planned: Any, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises((StudyError, DataError), match=said):
+        planned(**wrong)
+
+
+def test_retrieval_takes_the_papers_layer_unless_another_is_named(planned: Any) -> None:
+    def predicts(**changes: Any) -> set[tuple[str, str]]:
+        return {(cell.predict.layer, cell.predict.pool) for cell in planned(targets=["mini-retrieval"], languages=["de"], **changes).cells}
+
+    assert predicts() == {("14/24", "")}
+    assert predicts(retrieval={"layer": "last"}) == {("", "")}  # as before there was a choice: the keys of older stores
+    assert predicts(retrieval={"layer": "1", "pool": "first"}) == {("1", "first")}
+    assert predicts(encoders={"m": {"path": "m", "layer": 1}}) == {("", "")}
+
+
+# ---- what the stages do ----
+
+
+def stage_of(method: Any, weights: tuple[float, ...], scale: float = 1.0, density: float = 1.0) -> Merge:
+    return Merge(Pretrained("w"), tuple(Pretrained(str(i)) for i in weights), weights, method, scale, density, Runtime())
+
+
+BASE = {"a": torch.tensor([1.0, 1.0, 1.0, 1.0]), "b": torch.tensor([[0.0, 2.0]]), "ids": torch.tensor([0, 1])}
+ONE = {"a": torch.tensor([5.0, 0.0, 1.5, 1.0]), "b": torch.tensor([[3.0, 2.0]]), "ids": torch.tensor([0, 1])}
+TWO = {"a": torch.tensor([3.0, 7.0, 0.0, 1.0]), "b": torch.tensor([[-1.0, 2.5]]), "ids": torch.tensor([0, 1])}
+
+
+def test_merging_by_hand() -> None:
+    """Task vectors: one [4, -1, .5, 0 | 3, 0], two [2, 6, -1, 0 | -1, .5]."""
+    found = merge.merged(stage_of("average", (1.0, 3.0)), BASE, [ONE, TWO])
+    torch.testing.assert_close(found["a"], torch.tensor([3.5, 5.25, 0.375, 1.0]))
+    assert torch.equal(found["ids"], BASE["ids"])
+    found = merge.merged(stage_of("arithmetic", (1.0, 1.0), 0.5), BASE, [ONE, TWO])
+    torch.testing.assert_close(found["a"], torch.tensor([4.0, 3.5, 0.75, 1.0]))
+    torch.testing.assert_close(found["b"], torch.tensor([[1.0, 2.25]]))
+    # the half of each whole vector that is largest: one keeps 4, -1, 3; two keeps 2, 6 and both entries of size 1
+    # signs of the sums: + + - . | + .; means over those that agree: 3, 6, -1 | 3
+    found = merge.merged(stage_of("ties", (1.0, 1.0), 1.0, 0.5), BASE, [ONE, TWO])
+    torch.testing.assert_close(found["a"], torch.tensor([4.0, 7.0, 0.0, 1.0]))
+    torch.testing.assert_close(found["b"], torch.tensor([[3.0, 2.0]]))
+
+
+def test_the_mean_of_the_last_states_and_the_best_state() -> None:
+    layer, state, kept = torch.nn.Linear(1, 1, bias=False), State(), {}
+    steps = keep.averaged(2, frozenset((1, 2, 3)))
+    assert steps == (2, 3)
+    for step, weight in ((1, 8.0), (2, 2.0), (3, 4.0)):
+        torch.nn.init.constant_(layer.weight, weight)
+        state.step = step
+        kept = keep.after(kept, layer, state, 50.0, steps, 3)
+    assert float(kept["weight"]) == 3.0
+    # fewer steps than selections: no state before the first step is waited for, or the mean would be too small
+    assert keep.averaged(3, training._selection_steps(2, 4)) == (1, 2)
+    kept, state = {}, State()
+    for step, score in ((1, 5.0), (2, 9.0), (3, 7.0)):
+        torch.nn.init.constant_(layer.weight, step)
+        state.step = step
+        kept = keep.after(kept, layer, state, score, (), 3)
+    assert (float(kept["weight"]), state.best_step) == (2.0, 2)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_what_is_frozen_keeps_its_weights_to_the_bit(tmp_path: Path, decay: float) -> None:
+    from test_engine import fit
+
+    start = make_model(tmp_path / "m")
+    recipe = Recipe(lr=3e-3, steps=4, batch=8, max_length=24, weight_decay=decay, freeze_embeddings=True, freeze_layers=1)
+    _, out = fit(toy_task("classify"), start, tmp_path / "d", recipe)
+    before, after = hf.load_encoder(start).state_dict(), hf.load_encoder(out / "encoder").state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed and all(name.startswith("encoder.layer.1.") for name in changed)
+    with pytest.raises(ModelError, match="freeze_layers = 9: this xlm-roberta encoder has 2 layers"):
+        hf.freeze(hf.load_encoder(start), False, 9)
+
+
+def test_mining_finds_pairs_and_leaves_the_others_alone() -> None:
+    draw = torch.Generator().manual_seed(3)
+    examples, vectors = [], []
+    for i in range(40):
+        vector = torch.randn(16, generator=draw)
+        translated = i % 4 == 0
+        examples += [Parallel(f"q{i}", f"text {i}", "query", f"c{i}" if translated else None), Parallel(f"c{i}", f"other {i}", "candidate")]
+        vectors += [vector, vector + 0.05 * torch.randn(16, generator=draw) if translated else torch.randn(16, generator=draw)]
+    limit = retrieve.threshold(vectors, examples)
+    for threshold in (limit, None):
+        answered = retrieve.mined(vectors, examples, threshold)
+        assert [a.pred for a in answered] == [(f"c{i}",) if i % 4 == 0 else () for i in range(40)]
+        assert [a.gold for a in answered] == [a.pred for a in answered]
+    twice = [*examples, Parallel("q0 again", "text 0", "query", "c0")]
+    assert retrieve.mined([*vectors, vectors[0]], twice, limit)[-1].pred == ()  # a text stands once
+
+
+def test_mining_is_tuned_on_dev_where_it_is_labelled(planned: Any, tmp_path: Path) -> None:
+    for folder, split in (("de-en", "sample"), ("de-en", "training")):
+        base = tmp_path / "bucc2018" / folder
+        base.mkdir(parents=True, exist_ok=True)
+        for end, text in (("de", "de-1\teins\n"), ("en", "en-1\tone\n"), ("gold", "de-1\ten-1\n")):
+            (base / f"de-en.{split}.{end}").write_text(text)
+    (cell,) = planned(targets=["bucc2018"], languages=["de"]).cells
+    assert cell.predict.tune is not None and (cell.predict.tune.split, cell.predict.rows.split) == ("dev", "test")
+    (cell,) = planned(targets=["bucc2018"], languages=["de"], splits={"bucc2018": {"test": "dev"}}).cells
+    assert cell.predict.tune is None
+
+
+def test_raw_text_drops_what_is_scored(tmp_path: Path) -> None:
+    for folder, text in (("own", "A fine day.\n\nWho was it?\n"), ("wiki_contexts_unlabelled", "A test input.\n")):
+        (tmp_path / "text" / folder).mkdir(parents=True)
+        (tmp_path / "text" / folder / "en.txt").write_text(text)
+    (tmp_path / "xnli").mkdir()
+    (tmp_path / "xnli" / "test-en.tsv").write_text("Who was it\tnobody\tneutral\n")
+    source = find_task("text").source
+    assert [e.text for e in source.read(tmp_path, "train", "en")] == ["A fine day."]  # type: ignore[union-attr]
+    assert tmp_path / "xnli" / "test-en.tsv" in source.files(tmp_path, "train", "en")
+    with pytest.raises(DataError, match='no text in "de" under'):
+        source.files(tmp_path, "train", "de")
+
+
+def test_a_study_of_regimes_runs_to_its_scores(tmp_path: Path) -> None:
+    """Study file -> plan -> worker processes -> store -> scores."""
+    make_model(tmp_path / "m")
+    study = parse_study(
+        {
+            "name": "s", "models": ["m"], "targets": ["mini-pos", "mini-retrieval"], "seeds": [1], "languages": ["en", "de"],
+            "intermediates": ["none", "mini-ner > beside", "soup", "texts", "target > few"], "encoders": {"m": {"path": "m"}},
+            "mixes": {
+                "beside": {"tasks": ["mini-ner:de", "target"], "sampling": "uniform"},
+                "texts": {"tasks": ["mini-ner", "mini-text:sw", "mini-text:de"], "text_rate": 0.5},
+                "few": {"tasks": ["target:own"], "rows": 10, "split": "dev"},
+            },
+            "merges": {"soup": {"of": ["mini-ner", "mini-pos"], "method": "ties"}},
+            "search": {"mini-pos": {"lr": [1e-4, 1e-3]}}, "recipe": SHORT, "recipes": {"mini-ner": {"selections": 2, "average": 2}},
+            "caps": {"all": {"train": 40, "dev": 10, "test": 10}}, "keep": "best",
+        }
+    )  # fmt: skip
+    plan = make_plan(study, tmp_path, file_hash, base=tmp_path)
+    store = Store.open(tmp_path / "store")
+    outcome = run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True)
+    assert not outcome.failed and outcome.run == len(plan.stages)
+    results = load_scores(plan.cells, store.find, find_task)
+    assert not results.missing and len(results.results) == len(plan.cells)
+    (choice,) = {stage for stage in plan.stages if isinstance(stage, Choose) and isinstance(stage.among[0].start, Pretrained)}
+    facts = json.loads((store.entry(choice.key) / "facts.json").read_text())
+    assert facts["chosen"] in {train.key for train in choice.among} and facts["search_seconds"] > 0
+    retrieval = next(cell.predict for cell in plan.cells if cell.target == "mini-retrieval" and cell.intermediate == "none")
+    facts = json.loads((store.entry(retrieval.key) / "facts.json").read_text())
+    assert facts["layer"] == 1 and {"layer_0", "layer_1", "layer_2"} <= facts.keys()
+    assert run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True).run == 0
