@@ -298,3 +298,14 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             papers[scheme] = (seen["paper"], seen["ink"])
         assert papers["light"] != papers["dark"]
         assert browser.complaints == []
+
+
+def test_the_method_says_in_which_languages_models_were_trained() -> None:
+    from xstilts.report import text
+
+    def said(*languages: str) -> str:
+        return text._trained(languages)
+
+    assert said("en") == "Every model was trained on rows in one language only (en) and scored zero-shot in the others."
+    assert "their scores in those are not zero-shot" in said("de", "en")
+    assert said() == "No model was trained."

@@ -366,7 +366,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
     from xstilts import machine
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
-    from xstilts.stages import Choose
+    from xstilts.stages import Choose, Train
 
     study = made.study
     seconds: dict[str, list[float]] = {}
@@ -390,6 +390,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         notes=(study.notes,) if study.notes else (),
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
         parameters=made.parameters,
+        trained_in=tuple(sorted({share.rows.language for stage in made.stages if isinstance(stage, Train) for share in stage.mix})),
         data=(
             *dict.fromkeys(made.data_lines),
             *(f"an epoch of {line}" for line in made.mix_lines),

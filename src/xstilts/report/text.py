@@ -113,13 +113,23 @@ def _lines(report: Report) -> Iterable[str]:
         yield from (", ".join(f"{package} {version}" for package, version in facts.versions.items()), "")
 
 
+def _trained(languages: Sequence[str]) -> str:
+    if not languages:
+        return "No model was trained."
+    if len(languages) == 1:
+        return f"Every model was trained on rows in one language only ({languages[0]}) and scored zero-shot in the others."
+    return (
+        f"Some models were trained on rows in several languages ({' '.join(languages)}; see Data): "
+        "their scores in those are not zero-shot."
+    )
+
+
 def method(report: Report) -> tuple[str, ...]:
     """How the numbers were come by and what they cannot say: one sentence or two a line."""
     view = View(report)
     metrics = "; ".join(f"{target}: {view.metric(target)}" for target in view.targets)
     lines = [
-        "Every model was trained on rows in the training language only and scored zero-shot in the others. "
-        f"Checkpoints were selected on {report.facts.chosen_on}; no test row was read before scoring.",
+        f"{_trained(report.facts.trained_in)} Checkpoints were selected on {report.facts.chosen_on}; no test row was read before scoring.",
         f"Headline metrics, on 0-100: {metrics}.",
         "A target's mean is the plain mean over its languages, the training language included.",
         "Gain: score after the intermediate step minus the baseline's, paired by seed. "
