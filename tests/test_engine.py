@@ -15,13 +15,14 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForS
 
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from xstilts.engine import batch as batches
-from xstilts.engine import classify, dropout, hf, mask, packed, retrieve, span, tag, vocabulary
+from xstilts.engine import classify, dropout, hf, mask, packed, span, tag, vocabulary
 from xstilts.engine import train as training
 from xstilts.engine.batch import batch_of, by_length, columns, load_columns, save_columns, schedule
 from xstilts.engine.predict import predict
 from xstilts.engine.train import train
 from xstilts.errors import DataError, ModelError, Stopped, TrainingError
 from xstilts.examples import Example, Passage, Words
+from xstilts.metrics.mining import nearest
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
 from xstilts.task import Kind, Task
 
@@ -262,7 +263,7 @@ def test_retrieval_finds_equal_sentences_without_training(tmp_path: Path) -> Non
 def test_nearest_is_exact_and_ordered() -> None:
     draw = np.random.default_rng(0)
     queries, candidates = draw.normal(size=(50, 8)).astype(np.float32), draw.normal(size=(40, 8)).astype(np.float32)
-    found, scores = retrieve.nearest(queries, candidates, 5)
+    found, scores = nearest(queries, candidates, 5)
     expected = np.argsort(-(queries @ candidates.T), axis=1)[:, :5]
     assert (found == expected).all()
     assert (np.diff(scores, axis=1) <= 0).all()

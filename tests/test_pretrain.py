@@ -169,7 +169,7 @@ def test_evaluation_sentences_are_dropped_from_text_and_parallel(data: Path) -> 
     (data / "xquad").mkdir()
     context = f"A long passage about nothing in particular that goes on for a while, and on. {second.capitalize()}. And more of it."
     (data / "xquad" / "xquad.en.json").write_text(json.dumps({"data": [{"paragraphs": [{"context": context}]}]}), "utf-8")
-    evaluation_sentences.__globals__["_evaluation_sentences"].cache_clear()
+    evaluation_sentences.cache_clear()
     read = corpus(CONFIG, data)
     sides = dict(read.bitexts[0].sides)
     assert sides["de"][3] == "" and sides["en"][3] != ""
@@ -185,7 +185,7 @@ def test_conll_files_count_as_sentences(data: Path) -> None:
     (data / "udpos").mkdir()
     words = sentence_pairs(80, 2)[0][1].split()
     (data / "udpos" / "dev-de.tsv").write_text("".join(f"{w}\tNOUN\n" for w in words) + "\n", "utf-8")
-    evaluation_sentences.__globals__["_evaluation_sentences"].cache_clear()
+    evaluation_sentences.cache_clear()
     assert normalised(" ".join(words)) in evaluation_sentences(data)
 
 

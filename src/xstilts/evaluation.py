@@ -27,13 +27,9 @@ def normalised(text: str) -> str:
     return _DROP.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
+@cache
 def evaluation_sentences(data: Path) -> frozenset[str]:
     """Normalised sentences of all evaluation files under `data`; passages also sentence by sentence."""
-    return _evaluation_sentences(data)
-
-
-@cache
-def _evaluation_sentences(data: Path) -> frozenset[str]:
     found: set[str] = set()
     for path in evaluation_files(data):
         for text in _strings(path):

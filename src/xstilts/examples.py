@@ -85,6 +85,11 @@ class Parallel:
 Example = Text | Choice | Words | Passage | Parallel
 
 
+def is_candidate(example: Example) -> bool:
+    """True for what retrieval finds: such rows are not scored themselves."""
+    return isinstance(example, Parallel) and example.role == "candidate"
+
+
 def group_of(example: Example) -> str:
     """The leakage group of an example: its own id where the reader named none."""
     return example.group or example.id

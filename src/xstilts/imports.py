@@ -21,7 +21,7 @@ import numpy as np
 from xstilts import scores
 from xstilts.benchmark import FORMS
 from xstilts.errors import DataError, ScoreError, StoreError, StudyError, nearest
-from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of
+from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of, is_candidate
 from xstilts.metrics import Items
 from xstilts.plan import Cell, Plan, ingredients
 from xstilts.rows import load
@@ -30,7 +30,7 @@ from xstilts.sources import mapping, parse
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Start, Train
 from xstilts.store import Store, disk_error, write_json
 from xstilts.study import NONE, TARGET, ingredient
-from xstilts.submission import WHOLE, find_file, read_answers, read_pairs, read_ranked, read_rows
+from xstilts.submission import WHOLE, file_there, find_file, read_answers, read_pairs, read_ranked, read_rows
 from xstilts.task import Task
 from xstilts.tasks import names as task_names
 from xstilts.tasks import task as find_task
@@ -307,10 +307,10 @@ def _from_folder(path: Path, plan: Plan, data: Path, store: Store, named: Named,
     made: list[tuple[Imported, Predict, list[Example], Pred]] = []
     for (target, language), file in _present(path, plan).items():
         task, rows = find_task(target), _rows(plan, target, language)
-        examples = [e for e in load(replace(rows, cap=None, cut=WHOLE, without=()), data) if not _candidate(e)]
+        examples = [e for e in load(replace(rows, cap=None, cut=WHOLE, without=()), data) if not is_candidate(e)]
         where = find_file(labels, target, language) if labels is not None else None
         by_id = dict(zip((e.id for e in examples), _predictions(file, task, language, examples, rows, data, where), strict=True))
-        chosen = [e for e in load(rows, data) if not _candidate(e)]
+        chosen = [e for e in load(rows, data) if not is_candidate(e)]
         place = (named.model, named.intermediate or NONE, target, language, named.seed or 0)
         each = Imported(*place, _source(file), _now(), n=len(chosen), parameters=named.parameters)
         predict = _predict(each, rows, task)
@@ -332,10 +332,8 @@ def _present(path: Path, plan: Plan) -> dict[tuple[str, str], Path]:
     """The files of the folder that the plan's targets and languages ask for."""
     found: dict[tuple[str, str], Path] = {}
     for target, language in dict.fromkeys((cell.target, cell.language) for cell in plan.cells if cell.target in FORMS):
-        for suffix in FORMS[target].suffixes:
-            file = path / target / f"test-{language}.{suffix}"
-            if file.is_file():
-                found.setdefault((target, language), file)
+        if (file := file_there(path, target, language)) is not None:
+            found[target, language] = file
     return found
 
 
@@ -388,7 +386,7 @@ def _by_name(found: Mapping[str, tuple[str, ...]], ids: Sequence[str], file: Pat
 
 def _by_index(found: Pred, right: Pred | None, examples: Sequence[Example], rows: Rows, data: Path, file: Path) -> Pred:
     """Candidate numbers as ids. The labels say in which order the candidates stood; without, it is that of the data."""
-    names = [e.id for e in load(rows, data) if _candidate(e)]
+    names = [e.id for e in load(rows, data) if is_candidate(e)]
     if right is not None:
         gold = [_gold(e)[0] for e in examples]
         at = {row[0]: name for row, name in zip(right, gold, strict=True)}
@@ -397,10 +395,6 @@ def _by_index(found: Pred, right: Pred | None, examples: Sequence[Example], rows
     if strange := [row[0] for row in found if row[0] not in at]:
         raise DataError(f"{file}: candidate {strange[0]} of {len(at):,} (the first is 0)")
     return [(at[row[0]],) for row in found]
-
-
-def _candidate(example: Example) -> bool:
-    return isinstance(example, Parallel) and example.role == "candidate"
 
 
 def _gold(example: Example) -> tuple[str, ...]:

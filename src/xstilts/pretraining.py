@@ -368,8 +368,6 @@ def corpus(config: Config, data: Path) -> Corpus:
     return Corpus({language: tuple(lines) for language, lines in texts.items()}, tuple(bitexts), dropped)
 
 
-
-
 def _real(config: Config) -> bool:
     """True when anything but the embedded benchmark is read."""
     return any(text.path != "mini" for text in config.text) or any(bitext.source != "mini" for bitext in config.parallel)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from xstilts.canon import unit_hash
 from xstilts.errors import DataError, nearest
-from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of
+from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of, is_candidate
 from xstilts.mini.items import Generated
 from xstilts.readers import fingerprint
 from xstilts.sources import Files, lines
@@ -171,16 +171,12 @@ def select(examples: Sequence[Example], rows: Rows, taken: Iterable[str] = ()) -
         kept = [e for e, text in zip(kept, _contents(kept), strict=True) if group_of(e) not in gone and text not in gone]
     if rows.cap is None:
         return kept
-    counted = [e for e in kept if not _candidate(e)]
+    counted = [e for e in kept if not is_candidate(e)]
     if len(counted) <= rows.cap:
         return kept
     order = {e.id: unit_hash(e.id if rows.part == "train" else f"{group_of(e)}\0{e.id}", "cap") for e in counted}
     first = {e.id for e in sorted(counted, key=lambda e: (order[e.id], e.id))[: rows.cap]}
-    return [e for e in kept if _candidate(e) or e.id in first]
-
-
-def _candidate(example: Example) -> bool:
-    return isinstance(example, Parallel) and example.role == "candidate"
+    return [e for e in kept if is_candidate(e) or e.id in first]
 
 
 def _stands_on(example: Example) -> str:
@@ -308,7 +304,7 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
                 findings.append(Finding("error", split, language, str(error)))
                 continue
             official = task.sizes.get(f"{split}-{language}")
-            candidates = sum(map(_candidate, examples))
+            candidates = sum(map(is_candidate, examples))
             counts.append(Count(split, language, len(examples) - candidates, official, candidates))
             if task.parallel:
                 parallel[language] = examples
@@ -336,7 +332,7 @@ def _errors(task: Task, examples: Sequence[Example], paths: Sequence[Path]) -> I
     twice = [name for name, n in Counter(e.id for e in examples).items() if n > 1]
     if twice:
         yield "error", f'{where}{len(twice)} ids stand more than once, the first: "{twice[0]}"; give each row its own'
-    candidates = {e.id for e in examples if _candidate(e)}
+    candidates = {e.id for e in examples if is_candidate(e)}
     for example in examples:
         if text := _wrong(task, example, candidates):
             yield "error", f'{where}row "{example.id}": {text}; download the file again, or mend the row'

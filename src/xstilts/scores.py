@@ -209,9 +209,14 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
 
 
 def write_predictions(
-    path: Path, ids: Sequence[str], groups: Sequence[str], gold: Sequence[Sequence[str]], pred: Sequence[Sequence[str]]
+    path: Path,
+    ids: Sequence[str],
+    groups: Sequence[str],
+    gold: Sequence[Sequence[str]],
+    pred: Sequence[Sequence[str]],
+    scores: Sequence[Sequence[float]] | None = None,
 ) -> None:
-    """One prediction file of answers that were not made here (no scores stand behind them). Raises OSError."""
+    """One prediction file, a row an item; `scores` are what stands behind an answer (None: it was not made here). Raises OSError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -221,7 +226,7 @@ def write_predictions(
         "group": pa.array(groups, pa.string()),
         "gold": pa.array([list(row) for row in gold], lists),
         "pred": pa.array([list(row) for row in pred], lists),
-        "scores": pa.array([[] for _ in ids], pa.list_(pa.float32())),
+        "scores": pa.array([list(row) for row in scores] if scores is not None else [[] for _ in ids], pa.list_(pa.float32())),
     }
     pq.write_table(pa.table(columns), path, compression="zstd")
 

@@ -12,21 +12,18 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xstilts import metrics
 from xstilts.benchmark import BESIDE, FORMS, Benchmark, Form, benchmark_average, group_averages, headline, task_average
 from xstilts.errors import DataError, ScoreError, StoreError, nearest
+from xstilts.examples import is_candidate
 from xstilts.metrics import Items, ragged
-from xstilts.metrics.answers import answer_f1, exact_match, mlqa_words, normal_words
-from xstilts.metrics.mining import mined_f1, mined_precision, mined_recall
-from xstilts.metrics.ranks import average_precision
-from xstilts.metrics.rows import accuracy
-from xstilts.metrics.tags import Scheme, chunk_f1, chunk_precision, chunk_recall, token_accuracy
 from xstilts.rows import load
 from xstilts.scores import PREDICTIONS, CellLike, Find, read_predictions
 from xstilts.sources import json_file, json_lines, known, lines, list_field, mapping, rows_of, text_field
+from xstilts.tasks import task as find_task
 
 if TYPE_CHECKING:
     from xstilts.stages import Rows as RowsOf
@@ -107,11 +104,16 @@ def _chosen(benchmark: Benchmark, tasks: Sequence[str], languages: Sequence[str]
 
 def find_file(folder: Path, task: str, code: str) -> Path:
     """The file of a task in a language. Raises DataError when it is not there."""
-    paths = [folder / task / f"test-{code}.{suffix}" for suffix in FORMS[task].suffixes]
-    for path in paths:
-        if path.is_file():
-            return path
-    raise DataError(f"{paths[0]}: not found; --languages scores a part on purpose")
+    found = file_there(folder, task, code)
+    if found is None:
+        raise DataError(f"{folder / task / f'test-{code}.{FORMS[task].suffixes[0]}'}: not found; --languages scores a part on purpose")
+    return found
+
+
+def file_there(folder: Path, task: str, code: str) -> Path | None:
+    """The file of a task in a language, or None."""
+    paths = (folder / task / f"test-{code}.{suffix}" for suffix in FORMS[task].suffixes)
+    return next((path for path in paths if path.is_file()), None)
 
 
 # ---- one file against another ----
@@ -120,13 +122,11 @@ def find_file(folder: Path, task: str, code: str) -> Path:
 def score_file(task: str, code: str, predictions: Path, labels: Path) -> tuple[Items, ...]:
     """The task's metrics of one language, item by item, in the order of its form. Raises DataError or ScoreError."""
     gold, pred = aligned(task, code, predictions, labels)
-    form, found = FORMS[task], {}
+    known_metrics = metrics.of_kind(find_task(task), code)
     try:
-        for metric in form.metrics:
-            found[metric] = _metric(task, code, metric, gold, pred)
+        return tuple(known_metrics[name].function(ragged(gold), ragged(pred)) for name in FORMS[task].metrics)
     except ScoreError as error:
         raise ScoreError(f"{predictions}: {error}") from None
-    return tuple(found.values())
 
 
 def aligned(task: str, code: str, predictions: Path, labels: Path) -> tuple[Rows, Rows]:
@@ -169,25 +169,6 @@ def _by_id(names: list[str], pred: Mapping[str, tuple[str, ...]], predictions: P
     if strange := [name for name in pred if name not in wanted]:
         raise DataError(f'{predictions}: "{strange[0]}" does not stand in {labels} ({len(strange):,} such ids)')
     return [pred[name] for name in names]
-
-
-def _metric(task: str, code: str, metric: str, gold: Rows, pred: Rows) -> Items:
-    one, other = ragged(gold), ragged(pred)
-    match FORMS[task].layout:
-        case "tags":
-            scheme: Scheme = "bio" if "O" in FORMS[task].labels else "upos"
-            if metric == "accuracy":
-                return token_accuracy(one, other)
-            return {"f1": chunk_f1, "precision": chunk_precision, "recall": chunk_recall}[metric](one, other, scheme)
-        case "answers":
-            words = partial(mlqa_words, language=code) if task == "mlqa" else normal_words
-            return {"f1": answer_f1, "exact_match": exact_match}[metric](one, other, words=words)
-        case "pairs":
-            return {"f1": mined_f1, "precision": mined_precision, "recall": mined_recall}[metric](one, other)
-        case "ranked":
-            return average_precision(one, other)
-        case _:
-            return accuracy(one, other)
 
 
 # ---- reading ----
@@ -426,7 +407,7 @@ class _Writer:
     def _places(self, rows: RowsOf) -> dict[str, int]:
         """The 0-based line of each candidate."""
         if rows not in self.places:
-            candidates = [e.id for e in load(rows, self.data) if getattr(e, "role", "") == "candidate"]
+            candidates = [e.id for e in load(rows, self.data) if is_candidate(e)]
             self.places[rows] = {name: place for place, name in enumerate(candidates)}
         return self.places[rows]
 

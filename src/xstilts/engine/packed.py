@@ -12,7 +12,6 @@ Shape suffixes: N tokens of all rows, h heads, D width of a head, b rows of a gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,16 +111,10 @@ class _Attention(torch.autograd.Function):
             q, k, v, weights = kept[4 * number : 4 * number + 4]
             grad = _padded(grad_NhD, group)
             grad_scores = weights * (grad @ v.transpose(-1, -2) - _padded(mean_Nh1.to(grad.dtype), group))
-            for target, value in zip(into, _products(grad, q, k, weights, grad_scores), strict=True):
+            products = (grad_scores @ k, grad_scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad)
+            for target, value in zip(into, products, strict=True):
                 target[group.tokens] = _packed(value, group)
         return *into, None
-
-
-def _products(grad: Tensor, q: Tensor, k: Tensor, weights: Tensor, grad_scores: Tensor) -> Iterator[Tensor]:
-    """The gradients of query, key and value, [b, h, T, D] each."""
-    yield grad_scores @ k
-    yield grad_scores.transpose(-1, -2) @ q
-    yield weights.transpose(-1, -2) @ grad
 
 
 def _fused(q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout) -> Tensor:

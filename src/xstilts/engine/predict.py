@@ -19,7 +19,8 @@ from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
 from xstilts.engine.model import Model, encoder_folder, load_head
 from xstilts.errors import DataError
-from xstilts.examples import Example, Parallel, group_of
+from xstilts.examples import Example, Parallel, group_of, is_candidate
+from xstilts.scores import PREDICTIONS, write_predictions
 from xstilts.stages import Predict, Rows, layer_of, root
 from xstilts.task import Task
 
@@ -64,7 +65,15 @@ def predict(
         rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
         answered = ANSWERS[task.kind].answers(rows, made, examples, task)
     out.mkdir(parents=True, exist_ok=True)
-    write_answers(answered, scored(examples), out / "predictions.parquet")
+    asked = scored(examples)
+    write_predictions(
+        out / PREDICTIONS,
+        [e.id for e in asked],
+        [group_of(e) for e in asked],
+        [a.gold for a in answered],
+        [a.pred for a in answered],
+        [a.scores for a in answered],
+    )
     unknown = int((made.ids == loaded.tokenizer.unk_token_id).sum()) if loaded.tokenizer.unk_token_id is not None else 0
     facts = {
         "seconds": time.perf_counter() - started,
@@ -102,14 +111,13 @@ def _retrieved(
     scores: dict[str, float] = {"layer": layer}
     for each in wanted if stage.layer else ():
         gold, pred = [a.gold for a in found[each]], [a.pred for a in found[each]]
-        items = metrics.items(task.metrics[0], task, stage.rows.language, gold, pred)
-        scores[f"layer_{each}"] = 100.0 * float(items.num.sum()) / float(items.den.sum())
+        scores[f"layer_{each}"] = metrics.items(task.metrics[0], task, stage.rows.language, gold, pred).value
     return found[layer], scores
 
 
 def scored(examples: Sequence[Example]) -> list[Example]:
     """The examples that get an answer: all but retrieval's candidates."""
-    return [e for e in examples if getattr(e, "role", "query") == "query"]
+    return [e for e in examples if not is_candidate(e)]
 
 
 def _refuse_unlabelled(examples: Sequence[Example], task: Task, rows: Rows) -> None:
@@ -161,20 +169,3 @@ def _in_order(
         for row, own in zip(rows_B, out if one_a_row else out.split(batch.lengths.tolist()), strict=True):
             results[row] = own
     return (r for r in results if r is not None)
-
-
-def write_answers(answered: Sequence[Answered], examples: Sequence[Example], path: Path) -> None:
-    """The table of answers: id, group, gold, pred, scores."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    table = pa.table(
-        {
-            "id": pa.array([e.id for e in examples], pa.string()),
-            "group": pa.array([group_of(e) for e in examples], pa.string()),
-            "gold": pa.array([list(a.gold) for a in answered], pa.list_(pa.string())),
-            "pred": pa.array([list(a.pred) for a in answered], pa.list_(pa.string())),
-            "scores": pa.array([list(a.scores) for a in answered], pa.list_(pa.float32())),
-        }
-    )
-    parquet.write_table(table, path, compression="zstd")

@@ -233,8 +233,7 @@ def _select(
     for task, made, examples, language in dev:
         rows = list(predict_logits(model, model.heads[task.name], task, made, pool, device, precision))
         answered = ANSWERS[task.kind].answers(rows, made, examples, task)
-        items = metrics.items(task.metrics[0], task, language, [a.gold for a in answered], [a.pred for a in answered])
-        scores.append(100.0 * float(items.num.sum()) / float(items.den.sum()))
+        scores.append(metrics.items(task.metrics[0], task, language, [a.gold for a in answered], [a.pred for a in answered]).value)
     return float(np.mean(scores))
 
 

@@ -16,7 +16,7 @@ from xstilts.metrics.rows import accuracy, check_labels, check_options, check_si
 from xstilts.metrics.tags import Scheme, chunk_f1, chunk_precision, chunk_recall, token_accuracy
 from xstilts.task import Kind, Task
 
-__all__ = ["Items", "Metric", "Ragged", "for_task", "items", "ragged"]
+__all__ = ["Items", "Metric", "Ragged", "for_task", "items", "of_kind", "ragged"]
 
 Function = Callable[[Ragged, Ragged], Items]
 
@@ -35,7 +35,7 @@ def for_task(task: Task, language: str = "") -> tuple[Metric, ...]:
 
     Raises ScoreError for a name that the task's kind does not have.
     """
-    known = _known(task, language)
+    known = of_kind(task, language)
     for name in task.metrics:
         if name not in known:
             choice = ", ".join(known) or "none"
@@ -61,8 +61,8 @@ def items(task_metric: str, task: Task, language: str, gold: Sequence[Sequence[s
     raise ScoreError(f'task {task.name} has no metric "{task_metric}"{nearest(task_metric, task.metrics)}')
 
 
-def _known(task: Task, language: str) -> dict[str, Metric]:
-    """Every metric of the task's kind."""
+def of_kind(task: Task, language: str) -> dict[str, Metric]:
+    """Every metric of the task's kind by name, whether or not the task names it, for rows in `language`."""
     match task.kind:
         case "classify" | "choose":
             return {"accuracy": Metric("accuracy", "accuracy", partial(_labelled, accuracy, task.kind, task.labels))}

@@ -51,8 +51,8 @@ def mine(source_SH: Vectors, target_TH: Vectors, neighbours: int = NEIGHBOURS) -
     source, target = _unit(source_SH, "source"), _unit(target_TH, "target")
     if source.shape[1] != target.shape[1]:
         raise ScoreError(f"source vectors have {source.shape[1]} numbers, target vectors {target.shape[1]}")
-    forward, forward_cosine = _nearest(source, target, neighbours)
-    backward, backward_cosine = _nearest(target, source, neighbours)
+    forward, forward_cosine = _neighbours(source, target, neighbours)
+    backward, backward_cosine = _neighbours(target, source, neighbours)
     source_mean, target_mean = forward_cosine.mean(axis=1), backward_cosine.mean(axis=1)
     forward_score = forward_cosine / ((source_mean[:, None] + target_mean[forward]) / 2)
     backward_score = backward_cosine / ((target_mean[:, None] + source_mean[backward]) / 2)
@@ -147,16 +147,23 @@ def _unit(vectors: Vectors, side: str) -> Vectors:
     return unit
 
 
-def _nearest(queries: Vectors, others: Vectors, neighbours: int) -> tuple[Ints, Floats]:
-    """Rows of the nearest others and their cosines, both [N, k], nearest first; ties go to the lower row."""
-    count = min(neighbours, len(others))
-    step = max(1, _CELLS // len(others))
-    rows, cosines = [], []
-    for begin in range(0, len(queries), step):
-        cosine = queries[begin : begin + step] @ others.T
-        near = np.sort(np.argpartition(-cosine, count - 1, axis=1)[:, :count], axis=1)
-        own = np.take_along_axis(cosine, near, 1)
+def nearest(queries_QH: Vectors, others_OH: Vectors, depth: int, at_once: int = 4096) -> tuple[Ints, Vectors]:
+    """[Q, depth] rows of the others by falling inner product, and the products. Exact; ties go to the lower row.
+
+    `at_once` queries are ranked together: it bounds the matrix of products.
+    """
+    rows, products = [], []
+    for begin in range(0, len(queries_QH), at_once):
+        product = queries_QH[begin : begin + at_once] @ others_OH.T
+        near = np.sort(np.argpartition(-product, depth - 1, axis=1)[:, :depth], axis=1)
+        own = np.take_along_axis(product, near, 1)
         order = np.argsort(-own, axis=1, kind="stable")
         rows.append(np.take_along_axis(near, order, 1))
-        cosines.append(np.take_along_axis(own, order, 1))
-    return np.concatenate(rows).astype(np.int64), np.concatenate(cosines).astype(np.float64)
+        products.append(np.take_along_axis(own, order, 1))
+    return np.concatenate(rows).astype(np.int64), np.concatenate(products)
+
+
+def _neighbours(queries: Vectors, others: Vectors, count: int) -> tuple[Ints, Floats]:
+    """The nearest others of each query and their cosines, both [N, k]; `count` of them, or all where there are fewer."""
+    rows, cosines = nearest(queries, others, min(count, len(others)), max(1, _CELLS // len(others)))
+    return rows, cosines.astype(np.float64)
