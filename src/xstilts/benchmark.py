@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import Literal
 
 from xstilts.errors import ScoreError, nearest
-from xstilts.languages import codes
 from xstilts.tasks import mnli, panx, pawsx, tatoeba, udpos
+from xstilts.tasks import task as find_task
 
 Scores = Mapping[str, float]  # metric -> value on 0-100
 Layout = Literal["labels", "indices", "choices", "tags", "answers", "pairs", "ranked"]
@@ -64,12 +64,13 @@ FORMS: Mapping[str, Form] = MappingProxyType(
     }
 )
 
-_XNLI = codes("ar bg de el en es fr hi ru sw th tr ur vi zh")
-_PANX = codes("af ar bg bn de el en es et eu fa fi fr he hi hu id it ja jv ka kk ko ml mr ms my nl pt ru sw ta te th tl tr ur vi yo zh")
-_XQUAD = codes("ar de el en es hi ru th tr vi zh")
 BESIDE: Mapping[str, tuple[str, ...]] = MappingProxyType({"xquad": ("ro",)})  # came later: scored when asked for, in no mean
-_MLQA = codes("ar de en es hi vi zh")
-_TYDIQA = codes("ar bn en fi id ko ru sw te")
+
+
+def _listed(task: str) -> tuple[str, ...]:
+    """A task's languages by code, as the benchmarks' tables list them."""
+    return tuple(sorted(find_task(task).languages))
+
 
 XTREME = Benchmark(
     "XTREME",
@@ -80,14 +81,14 @@ XTREME = Benchmark(
         "retrieval": ("bucc2018", "tatoeba"),
     },
     {
-        "xnli": _XNLI,
-        "pawsx": codes("de en es fr ja ko zh"),
+        "xnli": _listed("xnli"),
+        "pawsx": _listed("pawsx"),
         "udpos": udpos.XTREME,
-        "panx": _PANX,
-        "xquad": _XQUAD,
-        "mlqa": _MLQA,
-        "tydiqa": _TYDIQA,
-        "bucc2018": codes("de fr ru zh"),
+        "panx": panx.XTREME,
+        "xquad": _listed("xquad"),
+        "mlqa": _listed("mlqa"),
+        "tydiqa": _listed("tydiqa"),
+        "bucc2018": _listed("bucc2018"),
         "tatoeba": tatoeba.XTREME,
     },
     by_group=False,
@@ -101,16 +102,16 @@ XTREME_R = Benchmark(
         "retrieval": ("tatoeba", "mewslix", "lareqa"),
     },
     {
-        "xnli": _XNLI,
-        "xcopa": codes("et ht id it qu sw ta th tr vi zh"),
+        "xnli": _listed("xnli"),
+        "xcopa": _listed("xcopa"),
         "udpos": (*udpos.XTREME, *udpos.XTREME_R),
-        "panx": (*_PANX, *codes("az gu lt pa pl qu ro uk")),
-        "xquad": _XQUAD,
-        "mlqa": _MLQA,
-        "tydiqa": _TYDIQA,
+        "panx": (*panx.XTREME, *panx.XTREME_R),
+        "xquad": _listed("xquad"),
+        "mlqa": _listed("mlqa"),
+        "tydiqa": _listed("tydiqa"),
         "tatoeba": (*tatoeba.XTREME, *tatoeba.XTREME_R),
-        "mewslix": codes("ar de en es fa ja pl ro ta tr uk"),
-        "lareqa": _XQUAD,
+        "mewslix": _listed("mewslix"),
+        "lareqa": _listed("lareqa"),
     },
     by_group=True,
 )

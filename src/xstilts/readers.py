@@ -62,6 +62,14 @@ def _cells(row: str, columns: str, where: str) -> list[str]:
     return cells
 
 
+def _header(path: Path, rows: Iterator[tuple[int, str]], needed: Sequence[str]) -> list[str]:
+    """The columns that the first of a tab-separated file's rows names. Raises DataError when it lacks one of `needed`."""
+    header = next(rows, (0, ""))[1].split("\t")
+    if missing := [name for name in needed if name not in header]:
+        raise DataError(f"{path}:1: the header names no column {', '.join(missing)}")
+    return header
+
+
 def _runs(prefix: str) -> Callable[[str], str]:
     """Names runs of equal texts: the hypotheses of one premise stand one after the other, in every language alike."""
     number = -1
@@ -100,9 +108,7 @@ def xnli_release(prefix: str, labels: tuple[str, ...]) -> Reader:
 
     def read(path: Path, language: str) -> Iterator[Example]:
         rows = rows_of(path)
-        header = next(rows, (0, ""))[1].split("\t")
-        if missing := [name for name in needed if name not in header]:
-            raise DataError(f"{path}:1: the header names no column {', '.join(missing)}")
+        header = _header(path, rows, needed)
         at_language, at_label, at_first, at_second = (header.index(name) for name in needed)
         group = _runs(prefix)
         count = 0
@@ -165,9 +171,7 @@ def headed_tsv(prefix: str, columns: tuple[str, str, str], labels: Mapping[str, 
 
     def read(path: Path, language: str) -> Iterator[Example]:
         rows = rows_of(path)
-        header = next(rows, (0, ""))[1].split("\t")
-        if missing := [name for name in columns if name not in header]:
-            raise DataError(f"{path}:1: the header names no column {', '.join(missing)}")
+        header = _header(path, rows, columns)
         places = [header.index(name) for name in columns]
         for number, (line, row) in enumerate(rows, start=1):
             cells = row.split("\t")
@@ -238,6 +242,16 @@ def grouped_as_in(english: str, read: Reader, groups: Callable[[Iterable[Example
     return with_groups
 
 
+def paragraphs(path: Path) -> Iterator[tuple[Mapping[str, object], Mapping[str, object], str]]:
+    """Article, paragraph and where they stand, of a file in SQuAD's layout. Raises DataError."""
+    file = str(path)
+    for item in list_field(json_file(path), "data", file):
+        article = mapping(item, file)
+        where = f"{file}: article {article.get('title')!r}"
+        for paragraph in list_field(article, "paragraphs", where):
+            yield article, mapping(paragraph, where), where
+
+
 def squad_json(no_answer: bool = False, repeated_ids: bool = False, by_language: bool = False) -> Reader:
     """SQuAD's JSON, v1.1 or (`no_answer`) v2.0. Groups are article titles, or the context where there is no title.
 
@@ -248,27 +262,22 @@ def squad_json(no_answer: bool = False, repeated_ids: bool = False, by_language:
 
     def read(path: Path, language: str) -> Iterator[Example]:
         seen: dict[str, int] = {}
-        file = str(path)
-        for article in list_field(json_file(path), "data", file):
-            title = mapping(article, file).get("title")
-            where = f"{file}: article {title!r}"
-            for paragraph in list_field(mapping(article, where), "paragraphs", where):
-                passage = mapping(paragraph, where)
-                context = text_field(passage, "context", where)
-                group = title if isinstance(title, str) and title else fingerprint(context)
-                for item in list_field(passage, "qas", where):
-                    record = mapping(item, where)
-                    name = text_field(record, "id", where)
-                    if by_language and _other_language(name, language):
-                        continue
-                    count = seen[name] = seen.get(name, 0) + 1
-                    here = f'{file}: question "{name}"'
-                    if count > 1:
-                        if not repeated_ids:
-                            raise DataError(f"{here}: the id stands twice; give each question its own")
-                        name = f"{name}#{count}"
-                    question = text_field(record, "question", here)
-                    yield Passage(name, question, context, _answers(record, context, no_answer, here), group)
+        for article, passage, where in paragraphs(path):
+            context, title = text_field(passage, "context", where), article.get("title")
+            group = title if isinstance(title, str) and title else fingerprint(context)
+            for item in list_field(passage, "qas", where):
+                record = mapping(item, where)
+                name = text_field(record, "id", where)
+                if by_language and _other_language(name, language):
+                    continue
+                count = seen[name] = seen.get(name, 0) + 1
+                here = f'{path}: question "{name}"'
+                if count > 1:
+                    if not repeated_ids:
+                        raise DataError(f"{here}: the id stands twice; give each question its own")
+                    name = f"{name}#{count}"
+                question = text_field(record, "question", here)
+                yield Passage(name, question, context, _answers(record, context, no_answer, here), group)
 
     return read
 
@@ -671,8 +680,8 @@ def answer_sentences(languages: Sequence[str]) -> Reader:
             file = path.with_name(f"{code}.json")
             if not file.is_file():
                 continue
-            for count, (title, paragraph, where) in enumerate(_paragraphs(file), start=1):
-                context = text_field(paragraph, "context", where)
+            for count, (article, paragraph, where) in enumerate(paragraphs(file), start=1):
+                title, context = text_field(article, "title", str(file)), text_field(paragraph, "context", where)
                 breaks = [_span(pair, context, where) for pair in list_field(paragraph, "sentence_breaks", where)]
                 names = [f"{code}-{count}-{place}" for place in range(1, len(breaks) + 1)]
                 pool += [Parallel(name, context[a:b], "candidate", None, title) for name, (a, b) in zip(names, breaks, strict=True)]
@@ -692,16 +701,6 @@ def answer_sentences(languages: Sequence[str]) -> Reader:
         yield from pool
 
     return read
-
-
-def _paragraphs(path: Path) -> Iterator[tuple[str, Mapping[str, object], str]]:
-    """Title, paragraph and where it stands, of a file in SQuAD's layout."""
-    file = str(path)
-    for article in list_field(json_file(path), "data", file):
-        title = text_field(mapping(article, file), "title", file)
-        where = f"{file}: article {title!r}"
-        for paragraph in list_field(mapping(article, where), "paragraphs", where):
-            yield title, mapping(paragraph, where), where
 
 
 def _span(value: object, text: str, where: str) -> tuple[int, int]:

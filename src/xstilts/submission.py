@@ -20,6 +20,7 @@ from xstilts.benchmark import BESIDE, FORMS, Benchmark, Form, benchmark_average,
 from xstilts.errors import DataError, ScoreError, StoreError, nearest
 from xstilts.examples import is_candidate
 from xstilts.metrics import Items, ragged
+from xstilts.readers import paragraphs
 from xstilts.rows import load
 from xstilts.scores import PREDICTIONS, CellLike, Find, read_predictions
 from xstilts.sources import json_file, json_lines, known, lines, list_field, mapping, rows_of, text_field
@@ -222,16 +223,15 @@ def read_answers(path: Path) -> dict[str, tuple[str, ...]]:
 def read_questions(path: Path) -> list[tuple[str, tuple[str, ...]]]:
     """(id, accepted answers) of every question of a SQuAD file, in order; an id may stand twice (TyDiQA). Raises DataError."""
     found = []
-    for article in list_field(json_file(path), "data", str(path)):
-        for paragraph in list_field(mapping(article, str(path)), "paragraphs", str(path)):
-            for item in list_field(mapping(paragraph, str(path)), "qas", str(path)):
-                record = mapping(item, str(path))
-                name = text_field(record, "id", str(path))
-                where = f'{path}: question "{name}"'
-                answers = [text_field(mapping(each, where), "text", where) for each in list_field(record, "answers", where)]
-                if not answers:
-                    raise DataError(f"{where} has no answers; labels are needed")
-                found.append((name, tuple(answers)))
+    for _, paragraph, place in paragraphs(path):
+        for item in list_field(paragraph, "qas", place):
+            record = mapping(item, place)
+            name = text_field(record, "id", place)
+            where = f'{path}: question "{name}"'
+            answers = [text_field(mapping(each, where), "text", where) for each in list_field(record, "answers", where)]
+            if not answers:
+                raise DataError(f"{where} has no answers; labels are needed")
+            found.append((name, tuple(answers)))
     if not found:
         raise DataError(f"{path}: holds no questions")
     return found

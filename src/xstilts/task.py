@@ -34,6 +34,11 @@ class Table:
     prefix: str = ""
 
 
+def english(config: str, path: str, named: tuple[str, ...] = (), **splits: str) -> Mapping[str, tuple[Table, ...]]:
+    """The tables of an English data set, one a split: ours="theirs". `{split}` in `path` stands for ours."""
+    return {ours: (Table(config, theirs, path.format(split=ours), named=named, only="en"),) for ours, theirs in splits.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class Hub:
     """A data set repository at a commit (40 hexadecimal digits; "" where none is known: who asks names one)."""

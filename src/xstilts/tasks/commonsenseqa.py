@@ -2,7 +2,7 @@
 
 from xstilts.readers import commonsenseqa_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Table, Task
+from xstilts.task import Hub, Parts, Task, english
 
 GET = "Get train_rand_split.jsonl and dev_rand_split.jsonl from https://www.tau-nlp.org/commonsenseqa and put them into commonsenseqa/."
 
@@ -35,9 +35,6 @@ TASK = Task(
     hub=Hub(
         "tau/commonsense_qa",
         "94630fe30dad47192a8546eb75f094926d47e155",
-        {
-            split: (Table("default", theirs, f"hub/commonsenseqa/{split}.jsonl", only="en"),)
-            for split, theirs in (("train", "train"), ("dev", "validation"))
-        },
+        english("default", "hub/commonsenseqa/{split}.jsonl", train="train", dev="validation"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from xstilts.readers import copa_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Table, Task
+from xstilts.task import Hub, Parts, Task, english
 
 GET = "Get COPA.zip of SuperGLUE (https://super.gluebenchmark.com/tasks) and unpack it into the data folder as COPA/."
 
@@ -38,9 +38,6 @@ TASK = Task(
     hub=Hub(
         "aps/super_glue",
         "3de24cf8022e94f4ee4b9d55a6f539891524d646",
-        {
-            split: (Table("copa", theirs, f"hub/copa/{split}.jsonl", only="en"),)
-            for split, theirs in (("train", "train"), ("val", "validation"))
-        },
+        english("copa", "hub/copa/{split}.jsonl", train="train", val="validation"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from xstilts.readers import hellaswag_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Table, Task
+from xstilts.task import Hub, Parts, Task, english
 
 GET = "Get hellaswag_train.jsonl and hellaswag_val.jsonl from https://github.com/rowanz/hellaswag and put them into hellaswag/."
 
@@ -43,9 +43,6 @@ TASK = Task(
     hub=Hub(
         "Rowan/hellaswag",
         "218ec52e09a7e7462a5400043bb9a69a41d06b76",
-        {
-            split: (Table("default", theirs, f"hub/hellaswag/hellaswag_{split}.jsonl", only="en"),)
-            for split, theirs in (("train", "train"), ("val", "validation"))
-        },
+        english("default", "hub/hellaswag/hellaswag_{split}.jsonl", train="train", val="validation"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from xstilts.readers import headed_tsv, nli_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Table, Task
+from xstilts.task import Hub, Parts, Task, english
 
 LABELS = ("not_duplicate", "duplicate")
 GET = "Get QQP-clean.zip from https://gluebenchmark.com/tasks (QQP) and unpack it into the data folder as QQP/."
@@ -38,9 +38,6 @@ TASK = Task(
     hub=Hub(
         "nyu-mll/glue",
         "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
-        {
-            split: (Table("qqp", theirs, f"hub/qqp/{split}.jsonl", named=("label",), only="en"),)
-            for split, theirs in (("train", "train"), ("dev", "validation"))
-        },
+        english("qqp", "hub/qqp/{split}.jsonl", ("label",), train="train", dev="validation"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from xstilts.readers import headed_tsv, nli_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Table, Task
+from xstilts.task import Hub, Parts, Task, english
 
 LABELS = ("entailment", "not_entailment")
 GET = "Get RTE.zip from https://gluebenchmark.com/tasks and unpack it into the data folder as RTE/."
@@ -40,9 +40,6 @@ TASK = Task(
     hub=Hub(
         "nyu-mll/glue",
         "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c",
-        {
-            split: (Table("rte", theirs, f"hub/rte/{split}.jsonl", named=("label",), only="en"),)
-            for split, theirs in (("train", "train"), ("dev", "validation"))
-        },
+        english("rte", "hub/rte/{split}.jsonl", ("label",), train="train", dev="validation"),
     ),
 )

@@ -2,7 +2,7 @@
 
 from xstilts.readers import nli_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Table, Task
+from xstilts.task import Hub, Task, english
 from xstilts.tasks.mnli import LABELS
 
 GET = "Get snli_1.0.zip from https://nlp.stanford.edu/projects/snli/ and unpack it into the data folder as snli_1.0/."
@@ -40,9 +40,6 @@ TASK = Task(
     hub=Hub(
         "stanfordnlp/snli",
         "cdb5c3d5eed6ead6e5a341c8e56e669bb666725b",
-        {
-            split: (Table("plain_text", theirs, f"hub/snli/{split}.jsonl", named=("label",), only="en"),)
-            for split, theirs in (("train", "train"), ("dev", "validation"), ("test", "test"))
-        },
+        english("plain_text", "hub/snli/{split}.jsonl", ("label",), train="train", dev="validation", test="test"),
     ),
 )
