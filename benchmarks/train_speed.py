@@ -83,8 +83,8 @@ def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path)
 
     def encode(wanted: Rows) -> list[dict[str, object]]:
         held = load(wanted, DATA)
-        made = tokenizer([e.text for e in held], [e.pair for e in held], truncation=True, max_length=128, padding=padding)  # type: ignore[union-attr]
-        return [{**{k: v[i] for k, v in made.items()}, "labels": labels[e.label]} for i, e in enumerate(held)]  # type: ignore[union-attr,index]
+        made = tokenizer([e.text for e in held], [e.pair for e in held], truncation=True, max_length=128, padding=padding)
+        return [{**{k: v[i] for k, v in made.items()}, "labels": labels[e.label]} for i, e in enumerate(held)]
 
     fitted, dev = rows(examples)
     train_rows, dev_rows = encode(fitted), encode(dev)

@@ -53,6 +53,9 @@ class Given:
     rows: tuple[Example, ...]
     splits: tuple[str, ...] = ("train", "dev", "test")
 
+    def offers(self, split: str, language: str) -> bool:
+        return True
+
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
         return ()
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from engine_maker import make_model
 from xstilts.examples import Example
+from xstilts.plan import Plan, make_plan
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
+from xstilts.study import parse_study
 from xstilts.task import Task
 
 
@@ -18,11 +22,29 @@ class Nowhere:
 
     splits: tuple[str, ...] = ("train", "dev", "test")
 
+    def offers(self, split: str, language: str) -> bool:
+        return True
+
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
         return ()
 
     def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
         return iter(())
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def planner(folder: Path, count: Callable[[Rows], int] | None = None, **study: object) -> Callable[..., Plan]:
+    """Makes the plan of a study on the toy encoder `m`, which is put into `folder`; keywords change the study."""
+    make_model(folder / "m")
+    base = {"name": "s", "models": ["m"], "encoders": {"m": {"path": "m"}}, **study}
+
+    def plan(**changes: object) -> Plan:
+        return make_plan(parse_study({**base, **changes}), folder, file_hash, base=folder, count=count)
+
+    return plan
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from xstilts.engine.batch import batch_of, by_length, columns, load_columns, sav
 from xstilts.engine.predict import predict
 from xstilts.engine.train import train
 from xstilts.errors import DataError, ModelError, Stopped, TrainingError
-from xstilts.examples import Example, Passage, Words
+from xstilts.examples import Answer, Example, Passage, Words
 from xstilts.metrics.mining import nearest
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
 from xstilts.task import Kind, Task
@@ -61,7 +61,7 @@ def test_packed_rows_get_the_states_of_padded_rows(tmp_path: Path, family: str) 
     rows = np.arange(len(made.example))
     with torch.no_grad():
         packed = hf.hidden_states(hf.load_encoder(folder).eval(), batch_of(made, rows, "cpu"))
-        texts = [(e.text, e.pair) for e in toy_rows("classify")]  # type: ignore[union-attr]
+        texts = [(e.text, e.pair) for e in toy_rows("classify")]
         padded = tokenizer([a for a, _ in texts], [b for _, b in texts], padding=True, return_tensors="pt")
         plain = AutoModel.from_pretrained(folder).eval()(**padded).last_hidden_state
     torch.testing.assert_close(packed, plain[padded["attention_mask"].bool()], atol=1e-5, rtol=1e-5)
@@ -120,7 +120,7 @@ def test_losses_are_those_of_transformers(tmp_path: Path) -> None:
                           "out.weight": theirs.classifier.out_proj.weight, "out.bias": theirs.classifier.out_proj.bias})  # fmt: skip
     made = classify.encode(tokenizer, rows, task, 24, 0)
     batch = batch_of(made, np.arange(len(rows)), "cpu")
-    padded = tokenizer([e.text for e in rows], [e.pair for e in rows], padding=True, return_tensors="pt")  # type: ignore[union-attr]
+    padded = tokenizer([e.text for e in rows], [e.pair for e in rows], padding=True, return_tensors="pt")
     with torch.no_grad():
         total, count = classify.loss(classify.logits(encoder, ours, batch, "first"), batch)
         expected = theirs(**padded, labels=batch.rows["label"]).loss
@@ -135,7 +135,7 @@ def test_losses_are_those_of_transformers(tmp_path: Path) -> None:
     batch = batch_of(made, np.arange(len(made.example)), "cpu")
     with torch.no_grad():
         logits = span.logits(encoder, ours, batch, "first")
-        padded = tokenizer([p.question for p in passages], [p.context for p in passages], padding=True, return_tensors="pt")  # type: ignore[union-attr]
+        padded = tokenizer([p.question for p in passages], [p.context for p in passages], padding=True, return_tensors="pt")
         theirs_out = asked(**padded)
     best = [span.best_span(row.numpy()) for row in logits.split(batch.lengths.tolist())]
     for row, (score, a, b) in enumerate(best):
@@ -285,7 +285,7 @@ def test_long_sentences_are_split_and_every_word_keeps_a_tag(tmp_path: Path) -> 
 
 def test_windows_cover_a_long_context_and_the_answer_comes_back_as_it_stands() -> None:
     context = " ".join(f"w{i % 60}" for i in range(80)) + " red w1 ."
-    passage = Passage("p", "who is the ?", context, (toy_rows("span")[0].answers[0].__class__("red w1", context.index("red w1")),))  # type: ignore[union-attr,index]
+    passage = Passage("p", "who is the ?", context, (Answer("red w1", context.index("red w1")),))
     task = toy_task("span", [passage])
     made = span.encode(make_tokenizer(), [passage], task, 24, 6)
     assert len(made.example) > 4
@@ -414,7 +414,7 @@ def test_unlabelled_rows_are_refused_in_training_and_prediction(tmp_path: Path, 
 def test_labels_outside_the_set_are_refused() -> None:
     rows = toy_rows("classify")
     with pytest.raises(DataError, match=r'row e1 has the label "green" \(known: red, blue\)'):
-        classify.encode(make_tokenizer(), [rows[0], replace(rows[1], label="green")], toy_task("classify"), 24, 0)  # type: ignore[arg-type]
+        classify.encode(make_tokenizer(), [rows[0], replace(rows[1], label="green")], toy_task("classify"), 24, 0)
 
 
 def test_the_best_state_by_the_dev_part_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

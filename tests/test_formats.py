@@ -256,7 +256,7 @@ def test_ccgbanks_sections_are_read_file_by_file(tmp_path: Path) -> None:
 def test_squad_as_the_hub_keeps_it(file: Path) -> None:
     record = {"id": "q", "title": "T", "context": "Dear Ada", "question": "Who?", "answers": {"text": ["Ada"], "answer_start": [5]}}
     nested = {"data": [{"title": "T", "paragraphs": [{"context": "Dear Ada", "qas": [{"id": "q", "question": "Who?"}]}]}]}
-    nested["data"][0]["paragraphs"][0]["qas"][0]["answers"] = [{"text": "Ada", "answer_start": 5}]  # type: ignore[index]
+    nested["data"][0]["paragraphs"][0]["qas"][0]["answers"] = [{"text": "Ada", "answer_start": 5}]
     assert read(squad_jsonl(), file, json.dumps(record)) == read(squad_json(), file, json.dumps(nested))
     with pytest.raises(DataError, match='question "q": the id stands twice'):
         read(squad_jsonl(), file, f"{json.dumps(record)}\n{json.dumps(record)}")

@@ -7,16 +7,14 @@ import re
 import string
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 
+from study_maker import Nowhere
 from xstilts import metrics
 from xstilts.errors import ScoreError
-from xstilts.examples import Example
 from xstilts.metrics import ragged
 from xstilts.metrics.answers import normal_words
 from xstilts.metrics.tags import chunk_f1, chunk_precision, chunk_recall
@@ -43,18 +41,6 @@ UPOS = [
     "VERB",
     "X",
 ]
-
-
-class Nowhere:
-    """A source without rows: metrics need the task's facts only."""
-
-    splits: tuple[str, ...] = ()
-
-    def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
-        return ()
-
-    def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
-        return iter(())
 
 
 def toy(kind: Kind, *names: str, labels: tuple[str, ...] = (), no_answer: bool = False) -> Task:

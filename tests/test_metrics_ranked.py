@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from test_metrics import Nowhere
+from study_maker import Nowhere
 from xstilts import metrics
 from xstilts.errors import ScoreError
 from xstilts.metrics import mining, ragged

@@ -2,36 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine_maker import make_model
+from study_maker import planner
 from xstilts import models
 from xstilts.errors import DataError, ModelError, StudyError
-from xstilts.plan import Plan, make_plan
 from xstilts.stages import Predict, Train
-from xstilts.study import parse_study
-
-
-def file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
 def planned(tmp_path: Path) -> Any:
-    make_model(tmp_path / "m")
-
-    def plan(**changes: Any) -> Plan:
-        study = {
-            "name": "s", "models": ["m"], "intermediates": ["none", "mini-ner"], "targets": ["mini-pos", "mini-retrieval"], "seeds": [1, 2],
-            "encoders": {"m": {"path": "m"}}, **changes,
-        }  # fmt: skip
-        return make_plan(parse_study(study), tmp_path, file_hash, base=tmp_path)
-
-    return plan
+    return planner(tmp_path, intermediates=["none", "mini-ner"], targets=["mini-pos", "mini-retrieval"], seeds=[1, 2])
 
 
 def test_an_intermediate_model_is_trained_once_however_many_targets_hang_off_it(planned: Any) -> None:

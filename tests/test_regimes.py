@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 from engine_maker import make_model, toy_task
+from study_maker import file_hash, planner
 from xstilts.engine import hf, keep, merge, retrieve
 from xstilts.engine import train as training
 from xstilts.engine.train import State
@@ -27,22 +27,11 @@ from xstilts.tasks import task as find_task
 SHORT = {"steps": 2, "batch": 4, "max_length": 24, "stride": 4}
 
 
-def file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 @pytest.fixture
 def planned(tmp_path: Path) -> Any:
-    make_model(tmp_path / "m")
-
-    def plan(**changes: Any) -> Plan:
-        study = {
-            "name": "s", "models": ["m"], "intermediates": ["none"], "targets": ["mini-pos"], "seeds": [1], "languages": ["en", "de"],
-            "encoders": {"m": {"path": "m"}}, **changes,
-        }  # fmt: skip
-        return make_plan(parse_study(study), tmp_path, file_hash, base=tmp_path, count=lambda rows: rows.cap or 400)
-
-    return plan
+    return planner(
+        tmp_path, count=lambda rows: rows.cap or 400, intermediates=["none"], targets=["mini-pos"], seeds=[1], languages=["en", "de"]
+    )
 
 
 def models(plan: Plan, intermediate: str, language: str = "en") -> Any:
@@ -289,7 +278,7 @@ def test_raw_text_drops_what_is_scored(tmp_path: Path) -> None:
     (tmp_path / "xnli").mkdir()
     (tmp_path / "xnli" / "test-en.tsv").write_text("Who was it\tnobody\tneutral\n")
     source = find_task("text").source
-    assert [e.text for e in source.read(tmp_path, "train", "en")] == ["A fine day."]  # type: ignore[union-attr]
+    assert [e.text for e in source.read(tmp_path, "train", "en")] == ["A fine day."]
     assert tmp_path / "xnli" / "test-en.tsv" in source.files(tmp_path, "train", "en")
     with pytest.raises(DataError, match='no text in "de" under'):
         source.files(tmp_path, "train", "de")

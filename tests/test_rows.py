@@ -29,6 +29,9 @@ class Made:
     def splits(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(split for split, _ in self.rows))
 
+    def offers(self, split: str, language: str) -> bool:
+        return True
+
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
         if (split, language) not in self.rows:
             raise DataError(f"{split} {language} is not there")

@@ -336,6 +336,10 @@ class _Planner:
         steps = steps_of(chain)
         if not any(self._names_target(step) for step in steps):
             steps = (*steps, TARGET)
+        return self._after(start, steps, target, language, seed, runtime)
+
+    def _after(self, start: Start, steps: tuple[str, ...], target: Task, language: str, seed: int, runtime: Runtime) -> Start:
+        """The model after these steps, each made once."""
         for step in steps:
             names = [ingredient(name) for name in self._tasks(step)]
             # What does not depend on target or language is one value for all of them.
@@ -384,10 +388,7 @@ class _Planner:
         parts, own = [], []
         for chain, weight in zip(merged.of, weights, strict=True):
             for each in seeds:
-                model = start
-                for step in steps_of(chain):
-                    model = self._step(model, step, target, language, each, runtime)
-                parts.append(model)
+                parts.append(self._after(start, steps_of(chain), target, language, each, runtime))
                 own.append(weight)
         scale = merged.scale if merged.scale is not None else {"arithmetic": 0.4}.get(merged.method, 1.0)
         density = merged.density if merged.method == "ties" else 1.0

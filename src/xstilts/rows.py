@@ -18,7 +18,6 @@ from pathlib import Path
 from xstilts.canon import unit_hash
 from xstilts.errors import DataError, nearest
 from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of, is_candidate
-from xstilts.mini.items import Generated
 from xstilts.readers import fingerprint
 from xstilts.sources import Files, lines
 from xstilts.stages import Rows
@@ -290,13 +289,12 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
         for language in languages:
             if language not in task.languages and split not in (task.parts.train, task.parts.dev):
                 continue
-            if isinstance(task.source, Generated) and not task.source.offers(split, language):
+            if not task.source.offers(split, language):
                 continue
             try:
                 paths = task.source.files(data, split, language)
             except DataError:
-                if not isinstance(task.source, Files) or task.source.offers(split, language):
-                    missing.append((split, language))
+                missing.append((split, language))
                 continue
             try:
                 examples = read(task.name, split, language)

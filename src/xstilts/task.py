@@ -56,6 +56,10 @@ class Source(Protocol):
         """The names of the splits that `files` and `read` accept."""
         ...
 
+    def offers(self, split: str, language: str) -> bool:
+        """True when the split is meant to be there in the language, whether or not its files are."""
+        ...
+
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
         """The files that decide the rows (they are hashed into keys). Raises DataError when one is missing."""
         ...

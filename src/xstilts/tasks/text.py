@@ -32,6 +32,10 @@ class Raw:
             raise DataError(f'no text in "{language}" under {data / "text"}. {GET}')
         return found
 
+    def offers(self, split: str, language: str) -> bool:
+        """True: any text will do."""
+        return True
+
     def files(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
         """The texts, and the evaluation files, which decide what is dropped. Raises DataError when there is no text."""
         return (*self._texts(data, split, language), *evaluation_files(data))
