@@ -26,6 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase, XLMRobertaConfig
 
+from xstilts import machine
 from xstilts.engine import hf
 from xstilts.engine.batch import Batch, rng
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
@@ -615,6 +616,7 @@ def _write(
         "held_out": state.held_out,
         "threads": stage.runtime.threads,
         "precision": stage.runtime.precision,
+        "machine": machine.kind(),
     }
     (out / "log.json").write_text(json.dumps(log, indent=1) + "\n", "utf-8")
     (out / "provenance.json").write_text(json.dumps(_provenance(config, read, stage), ensure_ascii=False, indent=1) + "\n", "utf-8")
