@@ -257,7 +257,8 @@ def _check(config: Config, where: str) -> None:
     need(bool(config.text or config.parallel), "text: name at least one [[text]] or [[parallel]]")
     need(bool(config.model.init) or config.model.hidden % config.model.heads == 0, "model.heads: must divide model.hidden")
     warm = config.model.embeddings == "parallel"
-    need(not warm or bool(config.parallel and not config.model.init), 'model.embeddings: "parallel" needs a [[parallel]], and no model.init')
+    fits = bool(config.parallel and not config.model.init)
+    need(not warm or fits, 'model.embeddings: "parallel" needs a [[parallel]], and no model.init')
     need(0 < config.tokenizer.coverage <= 1, f"tokenizer.coverage: must lie in (0, 1], not {config.tokenizer.coverage}")
     for i, one in enumerate(config.objective):
         need(one.weight > 0 and one.batch > 0, f"objective.{i}: weight and batch must be positive")
@@ -306,7 +307,9 @@ def stage(config: Config, data: Path, runtime: Runtime, file_hash: FileHash = _f
     )
 
 
-def pretrain_stage(name_or_path: str, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None) -> Pretrain:
+def pretrain_stage(
+    name_or_path: str, data: Path, file_hash: FileHash = _file_hash, device: str = "cpu", base: Path | None = None
+) -> Pretrain:
     """The stage of a ready-made config or of a TOML file (relative to `base`), in bf16 where that is faster.
 
     On two threads; new bodies narrower than 192 on one, since two gain them nothing. Raises StudyError, DataError, ModelError.

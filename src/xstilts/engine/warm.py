@@ -26,7 +26,9 @@ LOOK, PASS = 1.0, 0.7  # how much of the identity queries and keys, values and o
 LONGEST_WAVE = 1000.0
 
 
-def piece_vectors(lines: Sequence[Sequence[NDArray[np.int64]]], vocabulary: int, width: int, draw: np.random.Generator) -> NDArray[np.float32]:
+def piece_vectors(
+    lines: Sequence[Sequence[NDArray[np.int64]]], vocabulary: int, width: int, draw: np.random.Generator
+) -> NDArray[np.float32]:
     """[V, H] vectors of unit length: `lines` are parallel lines, each with its token ids in every language."""
     ids = [np.unique(np.concatenate(sides)) for sides in lines]
     line_N, piece_N = np.repeat(np.arange(len(ids)), [len(row) for row in ids]), np.concatenate(ids)
