@@ -46,8 +46,8 @@ every word list are kept out of training (the pretraining text has them).
 **Text for pretraining** (`xstilts.mini.sentences`, `xstilts.mini.parallel`) says a thing and says it again in other words or another
 order, or asks and answers; every language says different things. `parallel` says single sentences in several languages.
 
-**Encoders** come in three sizes, made from this text alone (`xstilts pretrain mini-small`; `scripts/ship_mini.py` makes them all). They read
-monolingual text (masked words; and `recall`, which hides only words that stood earlier in the passage) **and a parallel signal**:
+**Encoders** come in three sizes, made from this text alone (`xstilts pretrain mini-small`; `scripts/ship_mini.py` makes them all). They
+read monolingual text (masked words; and `recall`, which hides only words that stood earlier in the passage) **and a parallel signal**:
 first values of the piece vectors from parallel sentences, translation language modelling and translation ranking on them. The test
 of retrieval is a sentence among 200 held-out ones, by mean-pooled vectors, mean of 11 languages.
 

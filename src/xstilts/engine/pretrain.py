@@ -450,7 +450,8 @@ def masked_row(
 ) -> tuple[Ints, Ints]:  # fmt: skip
     """(ids, target) of `<s> a </s></s> b </s>`: `rate` of the tokens hidden (one at least); `target` holds them, -100 elsewhere.
 
-    With `again`, only tokens that stood earlier in the row are hidden, if there are any.
+    With `again`, only tokens that stood earlier in the row are hidden, if there are any; two in five become a random token,
+    so that what stands there is looked up elsewhere even where no mask says so.
     """
     room = (longest - 2 * len(segments)) // len(segments)
     parts: list[Ints] = [np.array([bos])]
@@ -466,7 +467,11 @@ def masked_row(
     chosen = draw.choice(free, max(1, round(rate * len(free))), replace=False)
     target = np.full_like(ids, -100)
     target[chosen] = ids[chosen]
-    ids[chosen] = hide(ids[chosen], mask, vocabulary, draw)
+    if again:
+        fate = draw.random(len(chosen))
+        ids[chosen] = np.where(fate < 0.5, mask, np.where(fate < 0.9, draw.integers(0, vocabulary, len(chosen)), ids[chosen]))
+    else:
+        ids[chosen] = hide(ids[chosen], mask, vocabulary, draw)
     return ids, target
 
 
@@ -624,6 +629,7 @@ def _write(
 
 def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, object]:
     """What reports on this encoder must be able to say."""
+    aligned_by = config.model.embeddings == "parallel" or any(one.kind not in ("mlm", "recall") for one in config.objective)
     models = dict.fromkeys(name for name in (config.model.init, *(one.teacher for one in config.objective)) if name)
     return {
         "config": config.name,
@@ -631,7 +637,7 @@ def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, obje
         "objectives": [one.kind for one in config.objective],
         "init": config.model.init or None,
         "models": {name: KNOWN.get(name, {"name": name, "tuned_on": "not known"}) for name in models},
-        "parallel": sorted({bitext.name for bitext in read.bitexts}) if any(one.kind not in ("mlm", "recall") for one in config.objective) else [],
+        "parallel": sorted({bitext.name for bitext in read.bitexts}) if aligned_by else [],
         "parallel_lines": {bitext.name: _lines(bitext) for bitext in read.bitexts},
         "text_lines": {language: len(lines) for language, lines in read.texts.items()},
         "dropped_as_evaluation": dict(read.dropped),

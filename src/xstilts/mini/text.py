@@ -12,7 +12,7 @@ from random import Random
 
 from xstilts.mini.grammar import LANGUAGES, Clause
 from xstilts.mini.items import Lines, write
-from xstilts.mini.meaning import HEDGES, LEADS, MARKS, MARKS_AFTER, PAIRS, SHAPES, TRIPLES, facts, part_of_clause, single, topics
+from xstilts.mini.meaning import CLAIM, HEDGES, LEADS, MARKS, MARKS_AFTER, PAIRS, SHAPES, TRIPLES, facts, part_of_clause, single, topics
 
 
 def _single(rng: Random) -> Clause:
@@ -82,7 +82,7 @@ def sentence(rng: Random) -> Lines:
     if kind < 0.65:
         return ((rng.choice(PAIRS), (_single(rng), _single(rng))),)
     if kind < 0.85:
-        return ((rng.choice((*MARKS, *MARKS_AFTER)), tuple(topics(rng, 1, "train"))),)
+        return ((rng.choice((*MARKS, *MARKS_AFTER, CLAIM)), tuple(topics(rng, 1, "train"))),)
     if kind < 0.95:
         asked = facts(rng, 1, "train")[1][0]
         return (("ask", (asked.to(rng.choice((_mood(rng, asked), "polar"))),)),)
