@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 from xstilts.engine import pretrain as engine
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
 from xstilts.engine.tokenizer import train_tokenizer
+from xstilts.engine.warm import piece_vectors
 from xstilts.errors import DataError, ModelError, Stopped, StudyError
 from xstilts.pretraining import (
     NTREX,
@@ -134,6 +135,7 @@ MINIMAL = '{"name":"x","steps":5,"tokenizer":{},"model":{},"objective":[{"kind":
         (('"path":"mini"', '"path":"xnli/test-{language}.tsv"'), "a task's data"),
         (('"path":"mini"', '"path":"text/../xnli/test-{language}.tsv"'), "must lie under the data folder"),
         (('"model":{}', '"model":{"hidden":30,"heads":4}'), "model.heads: must divide"),
+        (('"model":{}', '"model":{"embeddings":"parallel"}'), r'model.embeddings: "parallel" needs a \[\[parallel\]\]'),
     ],
 )
 def test_what_a_config_may_not_say(change: tuple[str, str], message: str) -> None:
@@ -381,6 +383,36 @@ def test_translation_ranking_brings_translations_together(data: Path, tmp_path: 
     log = json.loads((tmp_path / "d" / "out" / "log.json").read_text("utf-8"))
     assert log["held_out"][-1]["de"] >= max(50.0, log["held_out"][0]["de"] + 20.0)  # 10 lines, chance 10
     assert not (tmp_path / "d" / "out" / "heads").exists()
+
+
+def test_recall_hides_only_what_stood_earlier() -> None:
+    rng = np.random.default_rng(0)
+    line = np.array([7, 8, 9, 20, 30, 8, 7, 40])
+    for _ in range(20):
+        _, target = engine.masked_row([line], 0.5, 64, 0, 2, 89, 90, rng, again=True)
+        assert (target != -100).sum() == 1 and set(np.flatnonzero(target != -100)) <= {6, 7}
+    _, target = engine.masked_row([np.array([7, 8, 9])], 0.3, 64, 0, 2, 89, 90, rng, again=True)
+    assert (target != -100).sum() == 1  # nothing repeated: any token
+
+
+def test_a_warm_start_knows_translations_before_the_first_step(data: Path, tmp_path: Path) -> None:
+    model = replace(CONFIG.model, hidden=32, embeddings="parallel", dropout=0.0)
+    config = replace(CONFIG, steps=4, model=model, objective=(Objective("recall", batch=8, mask_rate=0.5), Objective("align", batch=8)))
+    run(config, data, tmp_path / "e")
+    log = json.loads((tmp_path / "e" / "out" / "log.json").read_text("utf-8"))
+    assert log["held_out"][0]["step"] == 0 and log["held_out"][0]["de"] >= 70.0  # 10 lines, chance 10
+    told = json.loads((tmp_path / "e" / "out" / "provenance.json").read_text("utf-8"))
+    assert told["parallel"] == ["ntrex"] and (tmp_path / "e" / "out" / "heads" / "mask.safetensors").is_file()
+
+
+def test_pieces_that_share_lines_begin_near_each_other() -> None:
+    rng = np.random.default_rng(0)
+    words = [rng.permutation(20)[:4] for _ in range(200)]
+    vectors = piece_vectors([[row, row + 20] for row in words], 40, 64, rng)
+    cosine = vectors @ vectors.T
+    same = np.diag(cosine[:20, 20:])
+    others = cosine[:20, 20:][~np.eye(20, dtype=bool)]
+    assert np.allclose(np.diag(cosine), 1, atol=1e-5) and same.min() > 0.5 and abs(others).max() < 0.5 and abs(others.mean()) < 0.1
 
 
 def test_masks_hide_the_asked_share_and_never_specials() -> None:

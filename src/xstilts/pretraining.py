@@ -61,7 +61,8 @@ class Model:
 
     __pydantic_config__: ClassVar = STRICT
     init: str = ""
-    embeddings: Literal["pieces", "aligned"] = "pieces"  # of a taken-over body: see engine.pretrain
+    # first values; of a taken-over body: engine.embeddings; "parallel": of a new one, from the parallel lines: engine.warm
+    embeddings: Literal["pieces", "aligned", "parallel"] = "pieces"
     layers: int = 2
     hidden: int = 64
     heads: int = 2
@@ -97,7 +98,9 @@ class Objective:
     """One training signal; each step trains one objective, drawn by weight.
 
     mlm: masked language modelling on the texts (Devlin et al. 2019: 80 % mask, 10 % random, 10 % kept).
-    tlm: the same on a line and its translation side by side (Conneau & Lample 2019); `same` = share of the
+    recall: mlm that hides only tokens which stood earlier in the row, so that they can be looked up (after the recurring
+    spans of Ram et al. 2021, arXiv 2101.00438).
+    tlm: mlm on a line and its translation side by side (Conneau & Lample 2019); `same` = share of the
     pairs in which both sides are the same line in one language, masked independently.
     align: mean-pooled vectors of a line and its translation, each to be found among those of the batch by scale * cosine
     (translation ranking; Guo et al. 2018).
@@ -107,7 +110,7 @@ class Objective:
     """
 
     __pydantic_config__: ClassVar = STRICT
-    kind: Literal["mlm", "tlm", "distill", "align"]
+    kind: Literal["mlm", "recall", "tlm", "distill", "align"]
     weight: float = 1.0
     batch: int = 64  # rows a step
     mask_rate: float = 0.15
@@ -240,15 +243,18 @@ def _check(config: Config, where: str) -> None:
             raise StudyError(f"{where}: {what}")
 
     need(config.steps > 0, f"steps: must be positive, not {config.steps}")
-    need(bool(config.objective), "objective: name at least one of mlm, tlm, align, distill")
+    need(bool(config.objective), "objective: name at least one of mlm, recall, tlm, align, distill")
     need(bool(config.text or config.parallel), "text: name at least one [[text]] or [[parallel]]")
     need(bool(config.model.init) or config.model.hidden % config.model.heads == 0, "model.heads: must divide model.hidden")
+    warm = config.model.embeddings == "parallel"
+    fits = bool(config.parallel and not config.model.init)
+    need(not warm or fits, 'model.embeddings: "parallel" needs a [[parallel]], and no model.init')
     need(0 < config.tokenizer.coverage <= 1, f"tokenizer.coverage: must lie in (0, 1], not {config.tokenizer.coverage}")
     for i, one in enumerate(config.objective):
         need(one.weight > 0 and one.batch > 0, f"objective.{i}: weight and batch must be positive")
         need(0 < one.mask_rate < 1, f"objective.{i}.mask_rate: must lie in (0, 1), not {one.mask_rate}")
         need(one.kind != "distill" or bool(one.teacher), f"objective.{i}.teacher: distill needs one (a model folder or a package name)")
-        need(one.kind == "mlm" or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
+        need(one.kind in ("mlm", "recall") or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
     for i, text in enumerate(config.text):
         parts = Path(text.path).parts
         held = [name for name in TEST_INPUTS if name in parts]
@@ -291,14 +297,16 @@ def stage(config: Config, data: Path, runtime: Runtime, file_hash: FileHash = _f
     )
 
 
-def pretrain_stage(name_or_path: str, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None) -> Pretrain:
-    """The stage of a ready-made config or of a TOML file (relative to `base`), on two threads, in bf16 where that is faster.
+def pretrain_stage(
+    name_or_path: str, data: Path, file_hash: FileHash = _file_hash, device: str = "cpu", base: Path | None = None
+) -> Pretrain:
+    """The stage of a ready-made config or of a TOML file (relative to `base`), in bf16 where that is faster.
 
-    Raises StudyError, DataError, ModelError.
+    On two threads; new bodies narrower than 192 on one, since two gain them nothing. Raises StudyError, DataError, ModelError.
     """
     config = read_config((base or Path()) / name_or_path if name_or_path.endswith(".toml") else name_or_path)
     wide = bool(config.model.init) or config.model.hidden >= 192
-    return stage(config, data, Runtime("bf16" if wide and machine.fast_bf16(device) else "fp32", 2, device), file_hash)
+    return stage(config, data, Runtime("bf16" if machine.fast_bf16(device) else "fp32", 2 if wide else 1, device), file_hash)
 
 
 def model_folder(name: str) -> Path:

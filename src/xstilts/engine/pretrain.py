@@ -26,18 +26,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedTokenizerBase, XLMRobertaConfig
 
+from xstilts import machine
 from xstilts.engine import hf
 from xstilts.engine.batch import Batch, rng
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
 from xstilts.engine.heads import VocabularyHead, fresh
 from xstilts.engine.mask import hide
 from xstilts.engine.tokenizer import train_tokenizer
+from xstilts.engine.warm import near_identity, piece_vectors, warm
 from xstilts.errors import Stopped, TrainingError
 from xstilts.pretraining import KNOWN, Bitext, Config, Corpus, Objective, config_of, corpus, model_folder, read_config
 from xstilts.pretraining import stage as stage_of
 from xstilts.stages import Pretrain, Progress, Runtime
 
 MICRO = 4096  # tokens a micro-batch
+MASKED = ("mlm", "recall", "tlm")  # the objectives that train the MLM head
 SAVE_EVERY = 60.0
 REPORT_EVERY = 1.0
 LONGEST = 300  # characters of an English line that stands alone in distillation: longer ones are cut into sentences
@@ -101,8 +104,11 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
     resumed = (state_folder / "state.safetensors").is_file()
     encoder = _body(config, read, tokenizer, tokens, fresh_rows=not resumed)
     hf.pack(encoder)
-    head = fresh(VocabularyHead(hf.hidden_size(encoder), len(tokenizer)), torch.Generator().manual_seed(config.seed))
-    masked = any(one.kind in ("mlm", "tlm") for one in config.objective)
+    head = VocabularyHead(hf.hidden_size(encoder), len(tokenizer))
+    fresh(head, torch.Generator().manual_seed(config.seed))
+    if config.model.embeddings == "parallel":
+        near_identity(head.dense)
+    masked = any(one.kind in MASKED for one in config.objective)
     whole = nn.ModuleDict({"encoder": encoder, **({"mask": head} if masked else {})})
     whole.to(device).train()
     distilled = [i for i, one in enumerate(config.objective) if one.kind == "distill"]
@@ -129,7 +135,7 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
         elif one.kind == "align":
             loss, examples, count = _align_step(one, config, tokens, encoder, tokenizer, draw, stage.runtime)
         else:
-            rows = _mlm_rows(one, config, tokens, draw) if one.kind == "mlm" else _tlm_rows(one, config, tokens, draw)
+            rows = _tlm_rows(one, config, tokens, draw) if one.kind == "tlm" else _mlm_rows(one, config, tokens, draw)
             loss, examples, count = _mask_step(one, rows, encoder, head, tokenizer, draw, stage.runtime)
         if not np.isfinite(loss):
             raise TrainingError(f"{config.name}: the loss of {one.kind} is {loss} at step {state.step}; lower lr or use precision fp32")
@@ -180,14 +186,14 @@ def _tokenizer(config: Config, read: Corpus, folder: Path) -> PreTrainedTokenize
 
 
 def _encode(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    """All texts as token ids. Raw English is read for MLM only; distillation encodes its own lines."""
+    """All texts as token ids. Raw text is read for mlm and recall only; distillation encodes its own lines."""
 
     def ids(lines: Sequence[str]) -> list[Ints]:
         if not lines:
             return []
         return [np.asarray(row, np.int64) for row in tokenizer(list(lines), add_special_tokens=False)["input_ids"]]
 
-    masked = any(one.kind == "mlm" for one in config.objective)
+    masked = any(one.kind in ("mlm", "recall") for one in config.objective)
     texts = {language: ids(lines) for language, lines in read.texts.items()} if masked else {}
     bitexts = []
     for bitext in read.bitexts:
@@ -208,8 +214,12 @@ def _body(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase, toke
             vocab_size=len(tokenizer), hidden_size=spec.hidden, num_hidden_layers=spec.layers, num_attention_heads=spec.heads,
             intermediate_size=spec.ffn, max_position_embeddings=spec.max_positions + 2, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
             eos_token_id=2, hidden_dropout_prob=spec.dropout, attention_probs_dropout_prob=0.0,
+            **({"initializer_range": spec.hidden**-0.5} if spec.embeddings == "parallel" else {}),
         )  # fmt: skip
         fresh_body: PreTrainedModel = AutoModel.from_config(made, add_pooling_layer=False)
+        if spec.embeddings == "parallel" and fresh_rows:
+            lines = [[side.rows[i] for side in sides] for _, sides in tokens.bitexts for i in sides[0].present]
+            warm(fresh_body, piece_vectors(lines, len(tokenizer), spec.hidden, rng(config.seed, "pieces")))
         return fresh_body
     folder = model_folder(spec.init)
     body, old = hf.load_encoder(folder), hf.load_tokenizer(folder)
@@ -416,7 +426,8 @@ def _mask_step(
 ) -> tuple[float, int, int]:  # fmt: skip
     """Gradient of one batch of masked rows: mean cross-entropy over the hidden tokens; (loss, rows, tokens)."""
     bos, eos, mask = int(tokenizer.cls_token_id or 0), int(tokenizer.sep_token_id or 0), int(tokenizer.mask_token_id or 0)
-    made = [masked_row(segments, one.mask_rate, one.max_length, bos, eos, mask, len(tokenizer), draw) for segments in rows]
+    again = one.kind == "recall"
+    made = [masked_row(segments, one.mask_rate, one.max_length, bos, eos, mask, len(tokenizer), draw, again) for segments in rows]
     hidden, targets = [ids for ids, _ in made], [target for _, target in made]
     number = sum(int((target != -100).sum()) for target in targets)
     total, count = 0.0, 0
@@ -434,9 +445,14 @@ def _mask_step(
 
 
 def masked_row(
-    segments: Sequence[Ints], rate: float, longest: int, bos: int, eos: int, mask: int, vocabulary: int, draw: np.random.Generator
-) -> tuple[Ints, Ints]:
-    """(ids, target) of `<s> a </s></s> b </s>`: `rate` of the tokens hidden (one at least); `target` holds them, -100 elsewhere."""
+    segments: Sequence[Ints], rate: float, longest: int, bos: int, eos: int, mask: int, vocabulary: int, draw: np.random.Generator,
+    again: bool = False,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """(ids, target) of `<s> a </s></s> b </s>`: `rate` of the tokens hidden (one at least); `target` holds them, -100 elsewhere.
+
+    With `again`, only tokens that stood earlier in the row are hidden, if there are any; two in five become a random token,
+    so that what stands there is looked up elsewhere even where no mask says so.
+    """
     room = (longest - 2 * len(segments)) // len(segments)
     parts: list[Ints] = [np.array([bos])]
     for k, segment in enumerate(segments):
@@ -444,10 +460,18 @@ def masked_row(
         parts.append(segment[:room])
     ids = np.concatenate([*parts, [eos]]).astype(np.int64)
     free = np.flatnonzero((ids != bos) & (ids != eos))
+    if again:
+        first = np.unique(ids, return_index=True)[1]
+        repeated = free[~np.isin(free, first)]
+        free = repeated if len(repeated) else free
     chosen = draw.choice(free, max(1, round(rate * len(free))), replace=False)
     target = np.full_like(ids, -100)
     target[chosen] = ids[chosen]
-    ids[chosen] = hide(ids[chosen], mask, vocabulary, draw)
+    if again:
+        fate = draw.random(len(chosen))
+        ids[chosen] = np.where(fate < 0.5, mask, np.where(fate < 0.9, draw.integers(0, vocabulary, len(chosen)), ids[chosen]))
+    else:
+        ids[chosen] = hide(ids[chosen], mask, vocabulary, draw)
     return ids, target
 
 
@@ -597,6 +621,7 @@ def _write(
         "held_out": state.held_out,
         "threads": stage.runtime.threads,
         "precision": stage.runtime.precision,
+        "machine": machine.kind(),
     }
     (out / "log.json").write_text(json.dumps(log, indent=1) + "\n", "utf-8")
     (out / "provenance.json").write_text(json.dumps(_provenance(config, read, stage), ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -604,6 +629,7 @@ def _write(
 
 def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, object]:
     """What reports on this encoder must be able to say."""
+    aligned_by = config.model.embeddings == "parallel" or any(one.kind not in ("mlm", "recall") for one in config.objective)
     models = dict.fromkeys(name for name in (config.model.init, *(one.teacher for one in config.objective)) if name)
     return {
         "config": config.name,
@@ -611,7 +637,7 @@ def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, obje
         "objectives": [one.kind for one in config.objective],
         "init": config.model.init or None,
         "models": {name: KNOWN.get(name, {"name": name, "tuned_on": "not known"}) for name in models},
-        "parallel": sorted({bitext.name for bitext in read.bitexts}) if any(one.kind != "mlm" for one in config.objective) else [],
+        "parallel": sorted({bitext.name for bitext in read.bitexts}) if aligned_by else [],
         "parallel_lines": {bitext.name: _lines(bitext) for bitext in read.bitexts},
         "text_lines": {language: len(lines) for language, lines in read.texts.items()},
         "dropped_as_evaluation": dict(read.dropped),

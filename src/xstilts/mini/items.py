@@ -20,6 +20,7 @@ from xstilts.examples import Answer, Choice, Example, Parallel, Passage, Text, W
 from xstilts.mini import grammar
 from xstilts.mini.grammar import Clause, Rendered, language
 from xstilts.mini.meaning import (
+    CLAIM,
     HEDGES,
     LEADS,
     MARKS,
@@ -102,15 +103,20 @@ def _turns(rng: Random) -> list[tuple[int, int, int]]:
     return [(marks[turn], marks[(turn + 1) % 3], marks[(turn + 2) % 3]) for turn in range(3)]
 
 
+def _claim(clause: Clause) -> Lines:
+    """A hypothesis or option."""
+    return ((CLAIM, (clause,)),)
+
+
 def _nli(rng: Random, part: str) -> list[Item]:
     clauses, lead = topics(rng, 3, part), _lead(rng, part)
     if part == "train":  # lists of one, two and three: the shorter ones show what to look for
         clauses = clauses[: rng.randint(1, 3)]
         marks = rng.sample(range(3), len(clauses))
         premise = _notes(rng, clauses, marks, lead)
-        return [Item(group_of(clauses), (premise, (("one", (c,)),)), mark) for c, mark in zip(clauses, marks, strict=True)]
+        return [Item(group_of(clauses), (premise, _claim(c)), mark) for c, mark in zip(clauses, marks, strict=True)]
     asked = rng.randrange(3)
-    hypothesis: Lines = (("one", (clauses[asked],)),)
+    hypothesis = _claim(clauses[asked])
     return [Item(group_of(clauses), (_notes(rng, clauses, turn, lead), hypothesis), turn[asked]) for turn in _turns(rng)]
 
 
@@ -133,7 +139,7 @@ def _paraphrase(rng: Random, part: str) -> list[Item]:
 def _choice(rng: Random, part: str) -> list[Item]:
     clauses, lead = topics(rng, 3, part), _lead(rng, part)
     options = rng.sample(clauses, 3)
-    shown = ((("which", ()),), *((("one", (option,)),) for option in options))
+    shown = ((("which", ()),), *map(_claim, options))
     items = []
     for marks in _turns(rng):
         label = options.index(clauses[marks.index(0)])

@@ -28,6 +28,7 @@ TRIPLES = ("three_and", "three_dot", "three_but")
 MARKS = ("true", "open", "false")
 LEADS = ("lead", "lead_list")  # sentences that may open such a list; the last never stands in a training text of a task
 MARKS_AFTER = ("true_after", "open_after", "false_after")
+CLAIM = "claim"  # how a line begins that a list may or may not call true
 FACTS = ("at", "live", "job", "act", "colour", "count")  # what two or three people can be told apart by
 FACT_WEIGHTS = (5, 3, 3, 5, 2, 2)
 TOPICS = ("at", "live", "work", "job", "act")  # facts of different kinds that may stand side by side

@@ -1,12 +1,13 @@
 """Text to pretrain on: the same grammars, never a combination that is held out for dev or test.
 
 Passages say a thing, then say it again in other words, or ask and answer: what a reader of stories, questions and
-summaries meets; a list of checked sentences marks the false ones. Every passage is consistent.
+summaries meets; a list of checked sentences marks the false ones. Every passage is consistent. Parallel lines are
+single sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -16,7 +17,7 @@ from xstilts.examples import Example, Text
 from xstilts.mini import grammar
 from xstilts.mini.grammar import LANGUAGES, Clause
 from xstilts.mini.items import Lines, write
-from xstilts.mini.meaning import HEDGES, LEADS, MARKS, MARKS_AFTER, PAIRS, SHAPES, TRIPLES, facts, part_of_clause, single, topics
+from xstilts.mini.meaning import CLAIM, HEDGES, LEADS, MARKS, MARKS_AFTER, PAIRS, SHAPES, TRIPLES, facts, part_of_clause, single, topics
 
 
 def _single(rng: Random) -> Clause:
@@ -27,55 +28,74 @@ def _single(rng: Random) -> Clause:
 
 
 def _list(rng: Random) -> Lines:
-    """A list of checked sentences, then some of it again, or a question on it with its answer."""
-    count = rng.choice((2, 3, 3))
+    """A list of checked sentences, then the same again in another order, or a question on it with its answer."""
+    count = rng.choice((1, 2, 2, 3, 3))
     clauses, marks = topics(rng, count, "train"), rng.sample(range(3), count)
-    order = rng.sample(range(count), count)
-    lead = ((rng.choice(LEADS), ()),) if rng.random() < 0.5 else ()
-    told = (*lead, *((MARKS[marks[i]], (clauses[i],)) for i in order))
+    lead = ((rng.choice(LEADS), ()),) if rng.random() < 0.3 else ()
+
+    def told(patterns: Sequence[str]) -> Lines:
+        return tuple((patterns[marks[i]], (clauses[i],)) for i in rng.sample(range(count), count))
+
     kind = rng.random()
-    if kind < 0.6:
-        again = rng.choice((MARKS, MARKS_AFTER))
-        return (*told, *((again[marks[i]], (clauses[i],)) for i in rng.sample(range(count), rng.randint(1, count))))
+    if kind < 0.8:
+        return (*lead, *told(MARKS), *told(rng.choice((MARKS, MARKS_AFTER))))
     asked = rng.randrange(count)
-    if kind < 0.75 and 0 in marks:
-        return (*told, ("which", ()), ("one", (clauses[marks.index(0)],)))
+    if kind < 0.9 and 0 in marks:
+        return (*lead, *told(MARKS), ("which", ()), ("one", (clauses[marks.index(0)],)))
     answer = (("yes", (clauses[asked],)), ("maybe", ()), (MARKS_AFTER[2], (clauses[asked],)))[marks[asked]]
-    return (*told, ("ask", (clauses[asked].to("polar"),)), answer)
+    return (*lead, *told(MARKS), ("ask", (clauses[asked].to("polar"),)), answer)
+
+
+def _questioned(rng: Random) -> Lines:
+    """Three facts, and a question with its answer."""
+    clauses = topics(rng, 3, "train") if rng.random() < 0.6 else facts(rng, 3, "train", one_verb=True)[1]
+    asked = rng.choice(clauses)
+    return (rng.choice(TRIPLES), tuple(rng.sample(clauses, 3))), ("ask", (asked.to(_mood(rng, asked)),)), ("one", (asked,))
+
+
+def _mood(rng: Random, asked: Clause) -> str:
+    return "who" if asked.what == "job" or asked.filler("n") or rng.random() < 0.5 else "what"
 
 
 def passage(rng: Random) -> Lines:
     """The sentences of one line of text."""
     kind = rng.random()
-    if kind < 0.2:
-        clause = _single(rng)
-        return (("one" if clause.mood in HEDGES else rng.choice(("one", "one", "know")), (clause,)),)
-    if kind < 0.28:
-        return ((rng.choice(PAIRS), (_single(rng), _single(rng))),)
-    if kind < 0.38:  # two facts, one of them uncertain, then one of them again
+    if kind < 0.5:
+        return _list(rng)
+    if kind < 0.7:
+        return _questioned(rng)
+    if kind < 0.8:  # two facts, one of them uncertain, then one of them again
         _, clauses = facts(rng, 2, "train")
         sure, unsure = clauses if rng.random() < 0.5 else clauses[::-1]
         hedge = rng.choice(HEDGES)
         both = [sure, unsure.to(hedge)]
         again = rng.choice((sure, unsure.to(HEDGES[hedge == HEDGES[0]])))
         return (rng.choice(PAIRS), tuple(rng.sample(both, 2))), ("one", (again,))
-    if kind < 0.46:  # two facts, and the same two in another order
+    if kind < 0.9:  # two facts, and the same two in another order
         clauses = facts(rng, 2, "train")[1] if rng.random() < 0.5 else topics(rng, 2, "train")
         first, second = rng.sample(PAIRS, 2)
         return (first, tuple(rng.sample(clauses, 2))), (second, tuple(rng.sample(clauses, 2)))
-    if kind < 0.75:
-        return _list(rng)
-    clauses = topics(rng, 3, "train") if rng.random() < 0.6 else facts(rng, 3, "train", one_verb=True)[1]
-    told = (rng.choice(TRIPLES), tuple(rng.sample(clauses, 3)))
-    asked = rng.choice(clauses)
-    if kind < 0.8:
-        return told, ("one", (asked,))
-    mood = "who" if asked.what == "job" or asked.filler("n") or rng.random() < 0.5 else "what"
-    return told, ("ask", (asked.to(mood),)), ("one", (asked,))
+    return sentence(rng)
+
+
+def sentence(rng: Random) -> Lines:
+    """One sentence of any kind."""
+    kind = rng.random()
+    if kind < 0.5:
+        clause = _single(rng)
+        return (("one" if clause.mood in HEDGES else rng.choice(("one", "one", "know")), (clause,)),)
+    if kind < 0.65:
+        return ((rng.choice(PAIRS), (_single(rng), _single(rng))),)
+    if kind < 0.85:
+        return ((rng.choice((*MARKS, *MARKS_AFTER, CLAIM)), tuple(topics(rng, 1, "train"))),)
+    if kind < 0.95:
+        asked = facts(rng, 1, "train")[1][0]
+        return (("ask", (asked.to(rng.choice((_mood(rng, asked), "polar"))),)),)
+    return ((rng.choice((*LEADS, "which", "maybe")), ()),) if rng.random() < 0.6 else (("yes", tuple(topics(rng, 1, "train"))),)
 
 
 def sentences(language: str, count: int, seed: int) -> Iterator[str]:
-    """`count` lines of monolingual text (one to four sentences each) in a language; each language says different things.
+    """`count` lines of monolingual text (one to seven sentences each) in a language; each language says different things.
 
     Raises DataError for a language that is not in LANGUAGES.
     """
@@ -85,10 +105,14 @@ def sentences(language: str, count: int, seed: int) -> Iterator[str]:
 
 
 def parallel(languages: tuple[str, ...] = LANGUAGES, count: int = 1000, seed: int = 0) -> Iterator[dict[str, str]]:
-    """`count` lines, each in all of `languages` with one meaning. Raises DataError for an unknown language."""
+    """`count` different sentences, each in all of `languages`. Raises DataError for an unknown language."""
     rng = Random(f"mini parallel {seed}")
-    for _ in range(count):
-        lines = passage(rng)
+    seen: set[Lines] = set()
+    while len(seen) < count:
+        lines = sentence(rng)
+        if lines in seen:
+            continue
+        seen.add(lines)
         yield {code: write(code, lines).text for code in languages}
 
 
