@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
 
+from xstilts import pretraining
 from xstilts.engine import pretrain as engine
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
 from xstilts.engine.tokenizer import train_tokenizer
@@ -232,12 +233,19 @@ def test_the_key_stands_on_texts_evaluation_files_and_config(data: Path) -> None
 
 
 def test_the_key_of_the_embedded_benchmark_stands_on_its_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    import xstilts.mini
-
     config = replace(CONFIG, text=(Texts("mini", ("en", "de"), cap=5),), parallel=())
     before = hashes(config, Path())
-    monkeypatch.setattr(xstilts.mini, "sentences", lambda language, count, seed: iter([f"{language} {i} {seed}" for i in range(count)]))
+    lines = {"en": ("one", "two"), "de": ("eins", "zwei")}
+    monkeypatch.setattr(pretraining, "_mini_texts", lambda text, language: lines[language])
     assert len(before) == 1 and hashes(config, Path()) != before
+
+
+def test_mixed_lines_say_one_passage_in_several_languages() -> None:
+    config = replace(CONFIG, text=(Texts("mini", ("en", "zh"), cap=30), Texts("mini-mixed", ("en", "zh"), cap=30)), parallel=())
+    texts = corpus(config, Path()).texts
+    assert {language: len(lines) for language, lines in texts.items()} == {"en": 60, "zh": 60}
+    both = [any(letter > "\u4e00" for letter in line) and any("a" <= letter <= "z" for letter in line) for line in texts["en"]]
+    assert not any(both[:30]) and sum(both[30:]) > 10 and texts["en"][30:] != texts["zh"][30:]
 
 
 @pytest.mark.data

@@ -1,7 +1,8 @@
-"""The unigram vocabulary: the same on every run, the same pieces as SentencePiece itself, a tokenizer that transformers reloads."""
+"""The vocabulary: the same on every run, the same pieces as SentencePiece itself, a tokenizer that transformers reloads."""
 
 from __future__ import annotations
 
+import math
 import random
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
-from xstilts.engine.tokenizer import SPECIALS, convert, normalizer, train_pieces
+from xstilts.engine.tokenizer import SPECIALS, convert, normalizer, pieces_of, train_pieces, train_tokenizer, word_pieces
 from xstilts.errors import DataError
+from xstilts.mini.grammar import BOUNDARY
 from xstilts.pretraining import Tokenizer
 
 WORDS = {
@@ -44,7 +46,7 @@ def test_pieces_are_those_of_sentencepiece(pieces: bytes, language: str, lowerca
     spec = Tokenizer(vocab=190, coverage=1.0, lowercase=lowercase)
     native = sentencepiece.SentencePieceProcessor()
     native.LoadFromSerializedProto(pieces)
-    ours = convert(pieces, spec)
+    ours = convert(pieces_of(pieces), spec)
     for line in [*lines(language, 50, 1), "ﬁne  ①\u200b x\tÉ 🙂🙂 end"]:
         expected = native.EncodeAsPieces(normalizer(lowercase).normalize_str(line))
         ids = ours(line, add_special_tokens=False)["input_ids"]
@@ -54,13 +56,13 @@ def test_pieces_are_those_of_sentencepiece(pieces: bytes, language: str, lowerca
 
 def test_offsets_point_into_the_given_text(pieces: bytes) -> None:
     text = "The cat  sees ﬁsh"
-    encoding = convert(pieces, SPEC)(text, return_offsets_mapping=True, add_special_tokens=False)
+    encoding = convert(pieces_of(pieces), SPEC)(text, return_offsets_mapping=True, add_special_tokens=False)
     joined = {text[a:b].strip() for a, b in encoding["offset_mapping"]}
     assert any("cat".startswith(part) and part for part in joined) and encoding.word_ids()[-1] == 3
 
 
 def test_layout_of_pairs_and_special_ids(pieces: bytes) -> None:
-    tokenizer = convert(pieces, SPEC)
+    tokenizer = convert(pieces_of(pieces), SPEC)
     ids = tokenizer("the cat", "a dog")["input_ids"]
     assert tokenizer.convert_ids_to_tokens([0, 1, 2, 3, len(tokenizer) - 1]) == list(SPECIALS)
     assert len(tokenizer) == SPEC.vocab
@@ -70,7 +72,7 @@ def test_layout_of_pairs_and_special_ids(pieces: bytes) -> None:
 
 
 def test_transformers_reloads_it(pieces: bytes, tmp_path: Path) -> None:
-    tokenizer = convert(pieces, SPEC, max_length=77)
+    tokenizer = convert(pieces_of(pieces), SPEC, max_length=77)
     tokenizer.save_pretrained(tmp_path)
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} >= {"tokenizer.json", "tokenizer_config.json"}
@@ -84,3 +86,24 @@ def test_transformers_reloads_it(pieces: bytes, tmp_path: Path) -> None:
 def test_too_large_a_vocabulary_says_so() -> None:
     with pytest.raises(DataError, match=r"tokenizer\.vocab = 9000.*smaller vocabulary or more text"):
         train_pieces({"en": lines("en", 20, 0)}, Tokenizer(vocab=9000))
+
+
+GLUED = {"en": ["the cat sleeps", "a cat eats"], "zh": ["猫|看见|房子|。|狗|睡", "狗|看见|猫", "房子|。|猫|。|狗|睡"]}
+
+
+def test_words_are_pieces_and_what_is_no_word_falls_into_letters() -> None:
+    texts = {language: [line.replace("|", BOUNDARY) for line in lines] for language, lines in GLUED.items()}
+    tokenizer = train_tokenizer(texts, Tokenizer(vocab=60, coverage=1.0, model="words"))
+    assert tokenizer.tokenize("the cat eats") == ["▁the", "▁cat", "▁eats"]
+    assert tokenizer.tokenize("the caps") == ["▁the", "▁", "c", "a", "p", "s"]
+    assert tokenizer.tokenize(texts["zh"][0]) == tokenizer.tokenize("猫看见房子。狗睡") == ["▁", "猫", "看见", "房子", "。", "狗", "睡"]
+
+
+def test_the_most_frequent_words_find_room() -> None:
+    texts = {"en": ["tea tea tea cup cup oat"]}
+    letters = len(set("▁teacupo"))
+    pieces = word_pieces(texts, Tokenizer(vocab=len(SPECIALS) + letters + 2, model="words"))
+    assert [piece for piece, _ in pieces[:2]] == ["▁tea", "▁cup"] and len(pieces) == letters + 2
+    assert pieces[0][1] == pytest.approx(math.log(3 / 6)) and all(score < pieces[1][1] for _, score in pieces[2:])
+    with pytest.raises(DataError, match=r"tokenizer\.vocab = 12: the text has 8 different characters"):
+        word_pieces(texts, Tokenizer(vocab=12, model="words"))

@@ -14,13 +14,14 @@ import importlib.util
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from xstilts import machine
-from xstilts.canon import canonical, unit_hash
+from xstilts.canon import LATER, canonical, unit_hash
 from xstilts.errors import DataError, ModelError, StudyError, nearest
 from xstilts.evaluation import TEST_INPUTS, evaluation_files, evaluation_sentences, normalised
 from xstilts.stages import Pretrain, Runtime
@@ -42,17 +43,19 @@ NTREX = {
 
 # Folders under the data folder that are meant for pretraining; any other folder holds a task's rows.
 RAW = ("text", "ntrex")
+MINI = ("mini", MIXED := "mini-mixed")  # text that the embedded benchmark makes
 
 
 @dataclass(frozen=True, slots=True)
 class Tokenizer:
-    """A unigram SentencePiece vocabulary over the config's texts."""
+    """The vocabulary, over the config's texts: `unigram` pieces learnt by SentencePiece, or the most frequent `words`."""
 
     __pydantic_config__: ClassVar = STRICT
     vocab: int = 16000  # pieces, the five special tokens included
     coverage: float = 0.9998  # share of the characters of the text that get a piece
     sentences: int = 4000  # lines a language that the vocabulary is learnt from
     lowercase: bool = False
+    model: Literal["unigram", "words"] = field(default="unigram", metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,10 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Raw text, one line a sentence or paragraph; `{language}` in `path` (relative to the data folder), or `mini`."""
+    """Raw text, one line a sentence or paragraph; `{language}` in `path` (relative to the data folder).
+
+    `mini` as path: generated passages; `mini-mixed`: such passages, each sentence in another of the languages (a parallel signal).
+    """
 
     __pydantic_config__: ClassVar = STRICT
     path: str
@@ -264,7 +270,7 @@ def _check(config: Config, where: str) -> None:
             "leave it out, or say transductive = true, which every report will print",
         )
         need(
-            config.transductive or text.path == "mini" or parts[0] in RAW,
+            config.transductive or text.path in MINI or parts[0] in RAW,
             f"text.{i}.path: {text.path} is not raw text but a task's data; "
             f"use a folder under {' or '.join(RAW)}, or say transductive = true",
         )
@@ -302,10 +308,10 @@ def pretrain_stage(
 ) -> Pretrain:
     """The stage of a ready-made config or of a TOML file (relative to `base`), in bf16 where that is faster.
 
-    On two threads; new bodies narrower than 192 on one, since two gain them nothing. Raises StudyError, DataError, ModelError.
+    On two threads; new bodies narrower than 256 on one, since two gain them nothing. Raises StudyError, DataError, ModelError.
     """
     config = read_config((base or Path()) / name_or_path if name_or_path.endswith(".toml") else name_or_path)
-    wide = bool(config.model.init) or config.model.hidden >= 192
+    wide = bool(config.model.init) or config.model.hidden >= 256
     return stage(config, data, Runtime("bf16" if machine.fast_bf16(device) else "fp32", 2 if wide else 1, device), file_hash)
 
 
@@ -326,7 +332,7 @@ def model_folder(name: str) -> Path:
 def hashes(config: Config, data: Path, file_hash: FileHash = _file_hash) -> tuple[str, ...]:
     """SHA-256 of every file that decides the result: texts, parallel files, evaluation sets (as one), models taken over."""
     found = [_sha256([path], file_hash) for path in _files(config, data)]
-    if any(text.path == "mini" for text in config.text) or any(b.source == "mini" for b in config.parallel):
+    if any(text.path in MINI for text in config.text) or any(b.source == "mini" for b in config.parallel):
         raw = json.dumps([[name, *lines] for name, lines in _mini_lines(config)], ensure_ascii=False)
         found.append(hashlib.sha256(raw.encode()).hexdigest())
     if _real(config):
@@ -378,7 +384,7 @@ def corpus(config: Config, data: Path) -> Corpus:
 
 def _real(config: Config) -> bool:
     """True when anything but the embedded benchmark is read."""
-    return any(text.path != "mini" for text in config.text) or any(bitext.source != "mini" for bitext in config.parallel)
+    return any(text.path not in MINI for text in config.text) or any(bitext.source != "mini" for bitext in config.parallel)
 
 
 def _sha256(paths: Iterable[Path], file_hash: FileHash) -> str:
@@ -411,7 +417,7 @@ def _ntrex_path(language: str, data: Path) -> Path:
 
 
 def _files(config: Config, data: Path) -> list[Path]:
-    found = [_text_path(text, language, data) for text in config.text if text.path != "mini" for language in text.languages]
+    found = [_text_path(text, language, data) for text in config.text if text.path not in MINI for language in text.languages]
     for bitext in config.parallel:
         for language in bitext.languages:
             if bitext.source == "ntrex":
@@ -421,22 +427,35 @@ def _files(config: Config, data: Path) -> list[Path]:
     return found
 
 
-def _text_lines(text: Texts, language: str, data: Path) -> list[str]:
-    if text.path == "mini":
-        from xstilts.mini import sentences
+@cache
+def _mini_texts(text: Texts, language: str) -> tuple[str, ...]:
+    from xstilts.mini import mixed, sentences
 
-        return list(sentences(language, text.cap or MINI_LINES, MINI_SEED))
+    count = text.cap or MINI_LINES
+    if text.path == MIXED:
+        return tuple(mixed((language, *text.languages), count, MINI_SEED + text.languages.index(language), marked=True))
+    return tuple(sentences(language, count, MINI_SEED, marked=True))
+
+
+@cache
+def _mini_sides(bitext: Bitexts) -> tuple[tuple[str, list[str]], ...]:
+    from xstilts.mini import parallel
+
+    rows = list(parallel(bitext.languages, (bitext.cap or MINI_LINES) + bitext.held_out, MINI_SEED, marked=True))
+    return tuple((language, [row[language] for row in rows]) for language in bitext.languages)
+
+
+def _text_lines(text: Texts, language: str, data: Path) -> Sequence[str]:
+    if text.path in MINI:
+        return _mini_texts(text, language)
     lines = _text_path(text, language, data).read_text(encoding="utf-8").split("\n")
     return [line for line in (" ".join(line.split()) for line in lines) if line]
 
 
-def _sides(bitext: Bitexts, data: Path) -> list[tuple[str, list[str]]]:
-    sides: list[tuple[str, list[str]]] = []
+def _sides(bitext: Bitexts, data: Path) -> Sequence[tuple[str, list[str]]]:
     if bitext.source == "mini":
-        from xstilts.mini import parallel
-
-        rows = list(parallel(bitext.languages, (bitext.cap or MINI_LINES) + bitext.held_out, MINI_SEED))
-        return [(language, [row[language] for row in rows]) for language in bitext.languages]
+        return _mini_sides(bitext)
+    sides: list[tuple[str, list[str]]] = []
     for language in bitext.languages:
         if bitext.source == "ntrex":
             lines = _ntrex_path(language, data).read_text(encoding="utf-8").rstrip("\n").split("\n")
@@ -464,10 +483,10 @@ def verses(path: Path) -> list[str]:
     return found
 
 
-def _mini_lines(config: Config) -> Iterator[tuple[str, list[str]]]:
+def _mini_lines(config: Config) -> Iterator[tuple[str, Sequence[str]]]:
     """Everything that the embedded benchmark gives to this config."""
     for text in config.text:
-        if text.path == "mini":
+        if text.path in MINI:
             for language in text.languages:
                 yield language, _text_lines(text, language, Path())
     for bitext in config.parallel:

@@ -35,7 +35,7 @@ from xstilts.engine.mask import hide
 from xstilts.engine.tokenizer import train_tokenizer
 from xstilts.engine.warm import near_identity, piece_vectors, warm
 from xstilts.errors import Stopped, TrainingError
-from xstilts.pretraining import KNOWN, Bitext, Config, Corpus, Objective, config_of, corpus, model_folder, read_config
+from xstilts.pretraining import KNOWN, MIXED, Bitext, Config, Corpus, Objective, config_of, corpus, model_folder, read_config
 from xstilts.pretraining import stage as stage_of
 from xstilts.stages import Pretrain, Progress, Runtime
 
@@ -637,7 +637,7 @@ def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, obje
         "objectives": [one.kind for one in config.objective],
         "init": config.model.init or None,
         "models": {name: KNOWN.get(name, {"name": name, "tuned_on": "not known"}) for name in models},
-        "parallel": sorted({bitext.name for bitext in read.bitexts}) if aligned_by else [],
+        "parallel": sorted({bitext.name for bitext in read.bitexts if aligned_by} | {"mini" for text in config.text if text.path == MIXED}),
         "parallel_lines": {bitext.name: _lines(bitext) for bitext in read.bitexts},
         "text_lines": {language: len(lines) for language, lines in read.texts.items()},
         "dropped_as_evaluation": dict(read.dropped),

@@ -9,7 +9,9 @@ normaliser before SentencePiece sees it, so both agree by construction.
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import log
 from pathlib import Path
 
 import sentencepiece
@@ -18,8 +20,10 @@ from tokenizers import Tokenizer as Backend
 from transformers import PreTrainedTokenizerFast
 
 from xstilts.errors import DataError
+from xstilts.mini.grammar import BOUNDARY
 from xstilts.pretraining import Tokenizer
 
+Piece = tuple[str, float]  # and its log probability
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # the first four as in XLM-R; <mask> is the last piece
 
 
@@ -61,16 +65,45 @@ def train_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer) -> bytes:
     return out.getvalue()
 
 
-def convert(model: bytes, spec: Tokenizer, max_length: int = 512) -> PreTrainedTokenizerFast:
-    """The same unigram model as a fast tokenizer with XLM-R's special tokens and pair layout (<s> a </s></s> b </s>)."""
+def pieces_of(model: bytes) -> list[Piece]:
+    """The pieces of a SentencePiece model."""
     native = sentencepiece.SentencePieceProcessor()
     native.LoadFromSerializedProto(model)
-    pieces = [
+    return [
         (native.IdToPiece(i), native.GetScore(i))
         for i in range(native.GetPieceSize())
         if not (native.IsControl(i) or native.IsUnknown(i))
     ]
-    vocab = [(token, 0.0) for token in SPECIALS[:4]] + pieces + [(SPECIALS[4], 0.0)]
+
+
+def word_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer) -> list[Piece]:
+    """The most frequent words of all lines, by log frequency, and every character, which is taken where no word fits.
+
+    For text of a small lexicon: SentencePiece seeds its pieces with what several different words share, so that words which
+    share nothing fall into letters however frequent they are. Raises DataError when not even the characters find room.
+    """
+    norm = normalizer(spec.lowercase)
+    count: Counter[str] = Counter()
+    for language in sorted(texts):
+        for line in texts[language]:
+            for word in line.split(" "):
+                head, *tail = filter(None, map(norm.normalize_str, word.split(BOUNDARY)))
+                count.update(["▁" + head, *tail])
+    letters = sorted({letter for word in count for letter in word})
+    room = spec.vocab - len(SPECIALS) - len(letters)
+    if room < 0:
+        raise DataError(f"tokenizer.vocab = {spec.vocab}: the text has {len(letters)} different characters; take a larger vocabulary")
+    total = count.total()
+    # a word that mostly follows another without a space is one piece wherever it stands, after a space behind a piece "▁"
+    count.subtract({word: number for word, number in count.items() if word[0] == "▁" and count[word[1:]] > number})
+    ranked = sorted(((word, number) for word, number in count.items() if number and len(word) > 1), key=lambda one: (-one[1], one[0]))
+    words = [(word, log(number / total)) for word, number in ranked[:room]]
+    return words + [(letter, log((count[letter] or 0.1) / total)) for letter in letters]
+
+
+def convert(pieces: Sequence[Piece], spec: Tokenizer, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """A unigram model of these pieces as a fast tokenizer with XLM-R's special tokens and pair layout (<s> a </s></s> b </s>)."""
+    vocab = [(token, 0.0) for token in SPECIALS[:4]] + list(pieces) + [(SPECIALS[4], 0.0)]
     backend = Backend(models.Unigram(vocab, unk_id=3, byte_fallback=False))
     backend.normalizer = normalizer(spec.lowercase)
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
@@ -95,7 +128,8 @@ def convert(model: bytes, spec: Tokenizer, max_length: int = 512) -> PreTrainedT
 
 def train_tokenizer(texts: Mapping[str, Sequence[str]], spec: Tokenizer, max_length: int = 512) -> PreTrainedTokenizerFast:
     """Learns and converts a vocabulary: the same texts and `spec` give the same tokenizer. Raises DataError."""
-    return convert(train_pieces(texts, spec), spec, max_length)
+    pieces = word_pieces(texts, spec) if spec.model == "words" else pieces_of(train_pieces(texts, spec))
+    return convert(pieces, spec, max_length)
 
 
 def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

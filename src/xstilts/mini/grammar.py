@@ -51,6 +51,7 @@ ENTITY = {"person": "PER", "family": "PER", "city": "LOC"}
 CLOSING = frozenset(".,;:?!。，、？；：।؟،؛")
 ENDING = frozenset(".?!。？।؟")
 OPENING = frozenset("¿")
+BOUNDARY = "\x1f"  # the unit separator; normalisers of tokenizers drop it
 DASHES = frozenset("—·・")
 
 
@@ -133,6 +134,15 @@ class Rendered:
         out = ""
         for start, form in self._pieces:
             out += " " * (start - len(out)) + form
+        return out
+
+    @property
+    def marked(self) -> str:
+        """The text with BOUNDARY between words that are written together."""
+        out = ""
+        for number, (start, form) in enumerate(self._pieces):
+            end = len(out.replace(BOUNDARY, ""))
+            out += (" " if start > end else BOUNDARY if number else "") + form
         return out
 
     def span(self, answer: str) -> tuple[str, int]:

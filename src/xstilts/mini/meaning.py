@@ -28,9 +28,9 @@ TRIPLES = ("three_and", "three_dot", "three_but")
 MARKS = ("true", "open", "false")
 LEADS = ("lead", "lead_list")  # sentences that may open such a list; the last never stands in a training text of a task
 MARKS_AFTER = ("true_after", "open_after", "false_after")
-CLAIM = "claim"  # how a line begins that a list may or may not call true
 FACTS = ("at", "live", "job", "act", "colour", "count")  # what two or three people can be told apart by
 FACT_WEIGHTS = (5, 3, 3, 5, 2, 2)
+DENIED = ("at", "live", "work")  # facts that every grammar can deny
 TOPICS = ("at", "live", "work", "job", "act")  # facts of different kinds that may stand side by side
 
 
@@ -173,11 +173,11 @@ def facts(rng: Random, count: int, part: str, one_verb: bool = False) -> tuple[s
             return fact, [value.by(person) for value, person in zip(values, people, strict=True)]
 
 
-def topics(rng: Random, count: int, part: str) -> list[Clause]:
+def topics(rng: Random, count: int, part: str, kinds: Sequence[str] = TOPICS) -> list[Clause]:
     """`count` people of one gender with a fact each, all of different kinds, for a part."""
     people = _people(rng, count, part)
     while True:
-        values = [_values(rng, topic, 1, False)[0] for topic in _some(rng, TOPICS, count)]
+        values = [_values(rng, topic, 1, False)[0] for topic in _some(rng, kinds, count)]
         if part_of_pairs([value.value() for value in values], "facts") == part:
             return [value.by(person) for value, person in zip(values, people, strict=True)]
 

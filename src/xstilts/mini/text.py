@@ -17,7 +17,20 @@ from xstilts.examples import Example, Text
 from xstilts.mini import grammar
 from xstilts.mini.grammar import LANGUAGES, Clause
 from xstilts.mini.items import Lines, write
-from xstilts.mini.meaning import CLAIM, HEDGES, LEADS, MARKS, MARKS_AFTER, PAIRS, SHAPES, TRIPLES, facts, part_of_clause, single, topics
+from xstilts.mini.meaning import (
+    DENIED,
+    HEDGES,
+    LEADS,
+    MARKS,
+    MARKS_AFTER,
+    PAIRS,
+    SHAPES,
+    TRIPLES,
+    facts,
+    part_of_clause,
+    single,
+    topics,
+)
 
 
 def _single(rng: Random) -> Clause:
@@ -46,6 +59,17 @@ def _list(rng: Random) -> Lines:
     return (*lead, *told(MARKS), ("ask", (clauses[asked].to("polar"),)), answer)
 
 
+def _denied(rng: Random) -> Lines:
+    """Sentences called true or false, and the same as they are or denied, in either order."""
+    count = rng.choice((1, 2, 2))
+    clauses = topics(rng, count, "train", DENIED)
+    false = [rng.random() < 0.5 for _ in clauses]
+    marked = [("false" if no else "true", (c,)) for c, no in zip(clauses, false, strict=True)]
+    plain = [("one", (c.to("not") if no else c,)) for c, no in zip(clauses, false, strict=True)]
+    first, second = rng.sample((rng.sample(marked, count), rng.sample(plain, count)), 2)
+    return (*first, *second)
+
+
 def _questioned(rng: Random) -> Lines:
     """Three facts, and a question with its answer."""
     clauses = topics(rng, 3, "train") if rng.random() < 0.6 else facts(rng, 3, "train", one_verb=True)[1]
@@ -60,18 +84,20 @@ def _mood(rng: Random, asked: Clause) -> str:
 def passage(rng: Random) -> Lines:
     """The sentences of one line of text."""
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.25:
         return _list(rng)
-    if kind < 0.7:
+    if kind < 0.45:
+        return _denied(rng)
+    if kind < 0.65:
         return _questioned(rng)
-    if kind < 0.8:  # two facts, one of them uncertain, then one of them again
+    if kind < 0.72:  # two facts, one of them uncertain, then one of them again
         _, clauses = facts(rng, 2, "train")
         sure, unsure = clauses if rng.random() < 0.5 else clauses[::-1]
         hedge = rng.choice(HEDGES)
         both = [sure, unsure.to(hedge)]
         again = rng.choice((sure, unsure.to(HEDGES[hedge == HEDGES[0]])))
         return (rng.choice(PAIRS), tuple(rng.sample(both, 2))), ("one", (again,))
-    if kind < 0.9:  # two facts, and the same two in another order
+    if kind < 0.8:  # two facts, and the same two in another order
         clauses = facts(rng, 2, "train")[1] if rng.random() < 0.5 else topics(rng, 2, "train")
         first, second = rng.sample(PAIRS, 2)
         return (first, tuple(rng.sample(clauses, 2))), (second, tuple(rng.sample(clauses, 2)))
@@ -87,24 +113,38 @@ def sentence(rng: Random) -> Lines:
     if kind < 0.65:
         return ((rng.choice(PAIRS), (_single(rng), _single(rng))),)
     if kind < 0.85:
-        return ((rng.choice((*MARKS, *MARKS_AFTER, CLAIM)), tuple(topics(rng, 1, "train"))),)
+        return ((rng.choice((*MARKS, *MARKS_AFTER)), tuple(topics(rng, 1, "train"))),)
     if kind < 0.95:
         asked = facts(rng, 1, "train")[1][0]
         return (("ask", (asked.to(rng.choice((_mood(rng, asked), "polar"))),)),)
     return ((rng.choice((*LEADS, "which", "maybe")), ()),) if rng.random() < 0.6 else (("yes", tuple(topics(rng, 1, "train"))),)
 
 
-def sentences(language: str, count: int, seed: int) -> Iterator[str]:
+def sentences(language: str, count: int, seed: int, marked: bool = False) -> Iterator[str]:
     """`count` lines of monolingual text (one to seven sentences each) in a language; each language says different things.
 
-    Raises DataError for a language that is not in LANGUAGES.
+    With `marked`, BOUNDARY stands between words that are written together. Raises DataError for a language that is not in LANGUAGES.
     """
     rng = Random(f"mini text {language} {seed}")
     for _ in range(count):
-        yield write(language, passage(rng)).text
+        told = write(language, passage(rng))
+        yield told.marked if marked else told.text
 
 
-def parallel(languages: tuple[str, ...] = LANGUAGES, count: int = 1000, seed: int = 0) -> Iterator[dict[str, str]]:
+def mixed(languages: Sequence[str], count: int, seed: int, marked: bool = False) -> Iterator[str]:
+    """As `sentences`, but each sentence of a line is in any of `languages`: a parallel signal, since passages say things again.
+
+    Raises DataError for an unknown language.
+    """
+    rng = Random(f"mini mixed {seed}")
+    for _ in range(count):
+        told = [write(rng.choice(languages), (line,)) for line in passage(rng)]
+        yield " ".join(part.marked if marked else part.text for part in told)
+
+
+def parallel(
+    languages: tuple[str, ...] = LANGUAGES, count: int = 1000, seed: int = 0, marked: bool = False
+) -> Iterator[dict[str, str]]:
     """`count` different sentences, each in all of `languages`. Raises DataError for an unknown language."""
     rng = Random(f"mini parallel {seed}")
     seen: set[Lines] = set()
@@ -113,7 +153,8 @@ def parallel(languages: tuple[str, ...] = LANGUAGES, count: int = 1000, seed: in
         if lines in seen:
             continue
         seen.add(lines)
-        yield {code: write(code, lines).text for code in languages}
+        told = {code: write(code, lines) for code in languages}
+        yield {code: said.marked if marked else said.text for code, said in told.items()}
 
 
 @dataclass(frozen=True)
