@@ -251,6 +251,15 @@ def test_pretraining_text_holds_no_combination_of_dev_or_test() -> None:
             assert (row.text if isinstance(row, Text) else getattr(row, "context", "")) not in text
 
 
+def test_parallel_lines_stand_beside_what_denies_them() -> None:
+    lines = [line["en"] for line in parallel(("en",), 400, 0)]
+    assert len(set(lines)) > 390  # two meanings may look alike in one language
+    pairs = list(zip(lines, lines[1:], strict=False))
+    assert any(one.replace("True", "False") == two != one for one, two in pairs)
+    assert any(one.replace(" is ", " is not ") == two != one for one, two in pairs)
+    assert any(two.replace(" does not live ", " lives ") == one != two for one, two in pairs)
+
+
 def test_pretraining_text_is_seeded_and_wide() -> None:
     assert list(sentences("fi", 50, 3)) == list(sentences("fi", 50, 3)) != list(sentences("fi", 50, 4))
     lines = list(parallel(("en", "sw"), 40, 1))

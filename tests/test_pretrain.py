@@ -385,7 +385,7 @@ def test_distillation_teaches_the_other_language(data: Path, tmp_path: Path) -> 
 
 
 def test_translation_ranking_brings_translations_together(data: Path, tmp_path: Path) -> None:
-    ranking = (Objective("align", batch=24, scale=10.0),)
+    ranking = (Objective("align", batch=24, scale=10.0, neighbours=True),)
     config = replace(CONFIG, steps=150, objective=ranking, model=replace(CONFIG.model, dropout=0.0), lr=3e-3)
     run(config, data, tmp_path / "d")
     log = json.loads((tmp_path / "d" / "out" / "log.json").read_text("utf-8"))

@@ -95,8 +95,10 @@ def test_words_are_pieces_and_what_is_no_word_falls_into_letters() -> None:
     texts = {language: [line.replace("|", BOUNDARY) for line in lines] for language, lines in GLUED.items()}
     tokenizer = train_tokenizer(texts, Tokenizer(vocab=60, coverage=1.0, model="words"))
     assert tokenizer.tokenize("the cat eats") == ["▁the", "▁cat", "▁eats"]
+    assert tokenizer.tokenize("a cat 猫 the cat") == ["▁a", "▁cat", "猫", "▁the", "▁cat"]
+    assert tokenizer("a  cat. 猫", return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"] == [(0, 1), (2, 6), (6, 7), (8, 9)]
     assert tokenizer.tokenize("the caps") == ["▁the", "▁", "c", "a", "p", "s"]
-    assert tokenizer.tokenize(texts["zh"][0]) == tokenizer.tokenize("猫看见房子。狗睡") == ["▁", "猫", "看见", "房子", "。", "狗", "睡"]
+    assert tokenizer.tokenize(texts["zh"][0]) == tokenizer.tokenize("猫看见房子。狗睡") == ["猫", "看见", "房子", "。", "狗", "睡"]
 
 
 def test_the_most_frequent_words_find_room() -> None:

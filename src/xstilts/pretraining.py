@@ -109,7 +109,8 @@ class Objective:
     tlm: mlm on a line and its translation side by side (Conneau & Lample 2019); `same` = share of the
     pairs in which both sides are the same line in one language, masked independently.
     align: mean-pooled vectors of a line and its translation, each to be found among those of the batch by scale * cosine
-    (translation ranking; Guo et al. 2018).
+    (translation ranking; Guo et al. 2018). With `neighbours`, lines come with the next one, a hard wrong answer where the two say
+    nearly the same.
     distill: mean-pooled vectors of a line and its translation against the teacher's English vector (Reimers &
     Gurevych 2020, arXiv 2004.09813): mse * MSE (mean over dimensions) + contrastive * cross-entropy of scale * cosine over
     the teacher vectors of the batch.
@@ -129,6 +130,7 @@ class Objective:
     scale: float = 20.0
     english: float = 0.25  # distill: English rows a translated row
     alone: float = 0.25  # distill: share of the English rows that come from the raw English texts
+    neighbours: bool = field(default=False, metadata=LATER)
 
 
 @dataclass(frozen=True, slots=True)

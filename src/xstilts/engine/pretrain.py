@@ -369,13 +369,15 @@ def _align_step(
     """Gradient of one batch of translation ranking, both ways; (loss, rows, tokens)."""
     weights = np.array([weight for weight, _ in tokens.bitexts])
     pairs: dict[tuple[int, int], tuple[Ints, Ints]] = {}
-    for b in draw.choice(len(weights), one.batch, p=weights / weights.sum()):
+    together = 2 if one.neighbours else 1
+    for b in draw.choice(len(weights), one.batch // together, p=weights / weights.sum()):
         sides = tokens.bitexts[b][1]
         chances = _smooth([len(side.present) for side in sides], [side.language for side in sides], config)
         first, second = (sides[int(k)] for k in draw.choice(len(sides), 2, replace=False, p=chances))
-        i = int(draw.choice(first.present))
-        if len(second.rows[i]):
-            pairs[int(b), i] = (first.rows[i], second.rows[i])  # a line twice would be its own wrong answer
+        at = int(draw.integers(len(first.present)))
+        for i in map(int, first.present[at : at + together]):
+            if len(second.rows[i]):
+                pairs[int(b), i] = (first.rows[i], second.rows[i])  # a line twice would be its own wrong answer
     full = [_with_specials(row, tokenizer, one.max_length) for k in (0, 1) for row in (pair[k] for pair in pairs.values())]
     vectors, order = [], []
     for chunk in _chunks([len(row) for row in full], MICRO):

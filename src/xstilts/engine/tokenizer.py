@@ -23,16 +23,23 @@ from xstilts.errors import DataError
 from xstilts.mini.grammar import BOUNDARY
 from xstilts.pretraining import Tokenizer
 
+SPACELESS = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 Piece = tuple[str, float]  # and its log probability
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")  # the first four as in XLM-R; <mask> is the last piece
 
 
-def normalizer(lowercase: bool) -> normalizers.Normalizer:
-    """NFKC, control characters dropped, white space single (and lower case); as SentencePiece's nmt_nfkc."""
+def normalizer(lowercase: bool, words: bool = False) -> normalizers.Normalizer:
+    """NFKC, control characters dropped, white space single (and lower case); as SentencePiece's nmt_nfkc.
+
+    For `words`, also a space before the text, but none before a character of a script that is written without spaces: a word of
+    such a script is one piece wherever it stands.
+    """
     steps: list[normalizers.Normalizer] = [normalizers.Nmt(), normalizers.NFKC()]
     if lowercase:
         steps.append(normalizers.Lowercase())
     steps += [normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()]
+    if words:
+        steps += [normalizers.Replace(Regex(rf"^(?!{SPACELESS})"), " "), normalizers.Replace(Regex(rf" (?={SPACELESS})"), "")]
     return normalizers.Sequence(steps)
 
 
@@ -82,21 +89,19 @@ def word_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer) -> list[Pie
     For text of a small lexicon: SentencePiece seeds its pieces with what several different words share, so that words which
     share nothing fall into letters however frequent they are. Raises DataError when not even the characters find room.
     """
-    norm = normalizer(spec.lowercase)
+    norm = normalizer(spec.lowercase, words=True)
+    written = Counter(word for lines in texts.values() for line in lines for word in line.split(" "))
     count: Counter[str] = Counter()
-    for language in sorted(texts):
-        for line in texts[language]:
-            for word in line.split(" "):
-                head, *tail = filter(None, map(norm.normalize_str, word.split(BOUNDARY)))
-                count.update(["▁" + head, *tail])
+    for word, number in written.items():
+        head, *tail = map(norm.normalize_str, word.split(BOUNDARY))
+        for piece in (head.replace(" ", "▁"), *(part.strip() for part in tail)):
+            count[piece] += number
     letters = sorted({letter for word in count for letter in word})
     room = spec.vocab - len(SPECIALS) - len(letters)
     if room < 0:
         raise DataError(f"tokenizer.vocab = {spec.vocab}: the text has {len(letters)} different characters; take a larger vocabulary")
     total = count.total()
-    # a word that mostly follows another without a space is one piece wherever it stands, after a space behind a piece "▁"
-    count.subtract({word: number for word, number in count.items() if word[0] == "▁" and count[word[1:]] > number})
-    ranked = sorted(((word, number) for word, number in count.items() if number and len(word) > 1), key=lambda one: (-one[1], one[0]))
+    ranked = sorted(((word, number) for word, number in count.items() if len(word) > 1), key=lambda one: (-one[1], one[0]))
     words = [(word, log(number / total)) for word, number in ranked[:room]]
     return words + [(letter, log((count[letter] or 0.1) / total)) for letter in letters]
 
@@ -105,8 +110,10 @@ def convert(pieces: Sequence[Piece], spec: Tokenizer, max_length: int = 512) -> 
     """A unigram model of these pieces as a fast tokenizer with XLM-R's special tokens and pair layout (<s> a </s></s> b </s>)."""
     vocab = [(token, 0.0) for token in SPECIALS[:4]] + list(pieces) + [(SPECIALS[4], 0.0)]
     backend = Backend(models.Unigram(vocab, unk_id=3, byte_fallback=False))
-    backend.normalizer = normalizer(spec.lowercase)
-    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True)
+    words = spec.model == "words"
+    backend.normalizer = normalizer(spec.lowercase, words)
+    scheme = "never" if words else "always"  # the normaliser of words has put the space where one belongs
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=True)
     backend.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always", split=True)
     backend.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]

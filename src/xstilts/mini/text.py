@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 
@@ -145,16 +146,31 @@ def mixed(languages: Sequence[str], count: int, seed: int, marked: bool = False)
 def parallel(
     languages: tuple[str, ...] = LANGUAGES, count: int = 1000, seed: int = 0, marked: bool = False
 ) -> Iterator[dict[str, str]]:
-    """`count` different sentences, each in all of `languages`. Raises DataError for an unknown language."""
+    """`count` different sentences, each in all of `languages`; after one that can be denied comes the one that denies it.
+
+    Raises DataError for an unknown language.
+    """
     rng = Random(f"mini parallel {seed}")
-    seen: set[Lines] = set()
+    seen: dict[Lines, None] = {}
     while len(seen) < count:
         lines = sentence(rng)
-        if lines in seen:
-            continue
-        seen.add(lines)
+        if lines not in seen:
+            seen.update(dict.fromkeys((lines, contrary(lines) or lines)))
+    for lines in islice(seen, count):
         told = {code: write(code, lines) for code in languages}
         yield {code: said.marked if marked else said.text for code, said in told.items()}
+
+
+def contrary(lines: Lines) -> Lines | None:
+    """What denies a sentence of one clause: the other mark, or the negation put in or taken out; None where there is neither."""
+    ((pattern, clauses),) = lines
+    mark, _, after = pattern.partition("_")
+    if mark in ("true", "false"):
+        other = "false" if mark == "true" else "true"
+        return ((f"{other}_{after}" if after else other, clauses),)
+    if pattern in ("one", "know") and clauses[0].what in DENIED and clauses[0].mood in ("plain", "not"):
+        return ((pattern, (clauses[0].to("plain" if clauses[0].mood == "not" else "not"),)),)
+    return None
 
 
 @dataclass(frozen=True)
