@@ -33,13 +33,14 @@ meanings, so test items are parallel: the same ids, groups and labels in every l
 
 **Nothing can be read from words alone.** NLI, paraphrase and choice read two sentences that are both called true or both called
 false ("False: Anna lives in Delhi. False: Eva is in the garden.") and a sentence that is denied or not ("Anna does not live in
-Delhi."). Entailed is what a false sentence denies and what a true one says; contradicted is the opposite; neutral, wrong or different
-is what exchanges who does what. Items come in sets of two or three with the same people, facts, hypothesis or options,
-in which every label is right once; marks and negations are equally frequent under every label. So words, word counts, words
-that both texts share, lengths or hypotheses alone stay at chance (1/3, 1/2, 1/3): what counts is how mark and
-negation go together, and who goes with what. A test fits such models in every language. A model that puts mark and negation
-together and never sees who goes with what reaches 67 % in NLI and choice and 87 % in paraphrase.
-All people of one text are of one gender, so that no ending in any language tells who goes with what.
+Delhi."). Entailed is what a false sentence denies and what a true one says; contradicted is the opposite; neutral, wrong or
+different is what exchanges who does what. Items come in sets of two or three with the same people, facts, hypothesis or
+options, in which every label is right once; marks and negations are equally frequent under every label. So words, word
+counts, words that both texts share, lengths or hypotheses alone stay at chance (1/3, 1/2, 1/3): what counts is how mark and
+negation go together, and who goes with what. A test fits such models in every language. In training a quarter of the
+sentences are denied and some NLI lists are of one sentence. A model that puts mark and negation together and never sees who
+goes with what reaches 67 % in NLI and choice and 87 % in paraphrase. All people of one text are of one gender, so that no
+ending in any language tells who goes with what.
 
 **Nothing of the test is in training.** Every pair of people and every pair of facts belongs to train, dev or test; test texts join
 people and facts that never met in a training text, nor in the text made for pretraining, and half of them use a
@@ -53,7 +54,8 @@ order, or asks and answers; every language says different things. `mixed` says e
 **Encoders** come in three sizes, made from this text alone (`xstilts pretrain mini-small`; `scripts/ship_mini.py` makes them all). They
 read monolingual text (masked words; and `recall`, which hides only words that stood earlier in the passage) **and a parallel signal**:
 passages that change languages, and parallel sentences, from which come the first values of the piece vectors, translation language
-modelling and translation ranking. The pieces are whole words where a word is frequent, else letters. The test of retrieval is a sentence among 200 held-out ones, by mean-pooled vectors, mean of 11 languages.
+modelling and translation ranking, in which a sentence stands beside the one that denies it. The pieces are whole words where a word
+is frequent, else letters. The test of retrieval is a sentence among 200 held-out ones, by mean-pooled vectors, mean of 11 languages.
 
 | encoder | layers | hidden | parameters | pieces | steps | tokens read | retrieval before | and after |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|

@@ -8,7 +8,7 @@ import runpy
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from random import Random
 
@@ -254,7 +254,7 @@ def test_pretraining_text_holds_no_combination_of_dev_or_test() -> None:
 def test_parallel_lines_stand_beside_what_denies_them() -> None:
     lines = [line["en"] for line in parallel(("en",), 400, 0)]
     assert len(set(lines)) > 390  # two meanings may look alike in one language
-    pairs = list(zip(lines, lines[1:], strict=False))
+    pairs = list(pairwise(lines))
     assert any(one.replace("True", "False") == two != one for one, two in pairs)
     assert any(one.replace(" is ", " is not ") == two != one for one, two in pairs)
     assert any(two.replace(" does not live ", " lives ") == one != two for one, two in pairs)
@@ -367,19 +367,18 @@ def denied(text: Lines) -> bool:
     return mood == "not"
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize("part", ["dev", "test"])
 def test_neither_mark_nor_negation_goes_with_a_label(part: str) -> None:
+    def even(signs: Sequence[bool]) -> bool:  # within three standard errors
+        return abs(np.mean(signs) - 1 / 2) < 1.5 / len(signs) ** 0.5
+
     for task in ("nli", "paraphrase"):
         for label in range(SETS[task]):
             some = [item for item in items(task, part) if item.label == label]
-            assert abs(np.mean([denied(item.texts[1]) for item in some]) - 1 / 2) < 0.1
-            assert abs(np.mean([false(item.texts[0]) for item in some]) - 1 / 2) < 0.1
-    some = list(items("choice", part))
-    for option in range(3):
-        for right in (True, False):
-            said = [item for item in some if (item.label == option) == right]
-            assert abs(np.mean([denied(item.texts[2 + option]) for item in said]) - 1 / 2) < 0.1
-            assert abs(np.mean([false(item.texts[0]) for item in said]) - 1 / 2) < 0.1
+            assert even([denied(item.texts[1]) for item in some]) and even([false(item.texts[0]) for item in some])
+    choices = items("choice", part)
+    assert even([denied(item.texts[2 + item.label]) for item in choices])
+    assert even([denied(item.texts[2 + option]) for item in choices for option in range(3) if option != item.label])
 
 
 def said(item: Item, text: int) -> list[str]:
@@ -390,7 +389,7 @@ def said(item: Item, text: int) -> list[str]:
 def test_no_order_tells() -> None:
     """In training: neither the place of a clause nor the order of two texts goes with a label."""
     for label in range(3):
-        some = [item for item in items("nli", "train") if item.label == label]
+        some = [item for item in items("nli", "train") if item.label == label and len(said(item, 0)) == 2]
         assert abs(np.mean([said(item, 0)[0] == said(item, 1)[0] for item in some]) - 1 / 2) < 0.04
     for label in range(2):
         some = [item for item in items("paraphrase", "train") if item.label == label]

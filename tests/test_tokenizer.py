@@ -96,7 +96,8 @@ def test_words_are_pieces_and_what_is_no_word_falls_into_letters() -> None:
     tokenizer = train_tokenizer(texts, Tokenizer(vocab=60, coverage=1.0, model="words"))
     assert tokenizer.tokenize("the cat eats") == ["▁the", "▁cat", "▁eats"]
     assert tokenizer.tokenize("a cat 猫 the cat") == ["▁a", "▁cat", "猫", "▁the", "▁cat"]
-    assert tokenizer("a  cat. 猫", return_offsets_mapping=True, add_special_tokens=False)["offset_mapping"] == [(0, 1), (2, 6), (6, 7), (8, 9)]
+    encoding = tokenizer("a  cat. 猫", return_offsets_mapping=True, add_special_tokens=False)
+    assert encoding["offset_mapping"] == [(0, 1), (2, 6), (6, 7), (8, 9)]
     assert tokenizer.tokenize("the caps") == ["▁the", "▁", "c", "a", "p", "s"]
     assert tokenizer.tokenize(texts["zh"][0]) == tokenizer.tokenize("猫看见房子。狗睡") == ["猫", "看见", "房子", "。", "狗", "睡"]
 

@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,11 +47,12 @@ def _unit(rows_VH: NDArray[np.float32]) -> NDArray[np.float32]:
 def warm(encoder: PreTrainedModel, pieces_VH: NDArray[np.float32]) -> None:
     """Set the first values of a new XLM-R body, whose own weights are the noise."""
     hidden = pieces_VH.shape[1]
+    body: Any = encoder  # transformers' modules do not say what they hold
     with torch.no_grad():
-        encoder.get_input_embeddings().weight.copy_(torch.from_numpy(pieces_VH))
-        positions_PH = encoder.embeddings.position_embeddings.weight
+        body.get_input_embeddings().weight.copy_(torch.from_numpy(pieces_VH))
+        positions_PH = body.embeddings.position_embeddings.weight
         positions_PH.copy_(_waves(len(positions_PH), hidden) * hidden**-0.5)
-        for layer in encoder.encoder.layer:
+        for layer in body.encoder.layer:
             own = layer.attention.self
             for linear, much in ((own.query, LOOK), (own.key, LOOK), (own.value, PASS), (layer.attention.output.dense, PASS)):
                 near_identity(linear, much)

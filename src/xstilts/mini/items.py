@@ -1,9 +1,10 @@
 """The tasks of the embedded benchmark: items as meanings first, the same for every language, then words.
 
-NLI, paraphrase and choice read lists of checked sentences ("True: ... False: ... Perhaps: ..."). They come in small
-sets of items that share all their words and differ in what is marked as what: within a set every label is right once,
-so no label can be read from words, lengths or hypotheses alone. That holds for dev and test; training also has shorter
-lists and plainer differences, without which small encoders take very long to find out what is asked.
+NLI, paraphrase and choice read two sentences that are both called true or both called false, and sentences that are denied
+or not. They come in small sets of items that share people, facts, hypothesis or options; within a set every label is right
+once, and marks and negations are as frequent under every label, so none can be read from words, lengths or hypotheses alone.
+That holds for dev and test; in training fewer sentences are denied and some lists are shorter, without which small encoders
+take very long to find out what is asked.
 """
 
 from __future__ import annotations
