@@ -11,6 +11,8 @@ import torch
 
 from engine_maker import make_model, toy_task
 from study_maker import file_hash, planner
+from xstilts import cli
+from xstilts.canon import plain
 from xstilts.engine import hf, keep, merge, retrieve
 from xstilts.engine import train as training
 from xstilts.engine.train import State
@@ -19,7 +21,7 @@ from xstilts.examples import Parallel
 from xstilts.plan import Plan, draws, make_plan
 from xstilts.run import run
 from xstilts.scores import load as load_scores
-from xstilts.stages import Choose, Merge, Pretrained, Recipe, Runtime, Train, parents
+from xstilts.stages import Choose, Merge, Pretrained, Recipe, Runtime, Train, best_layer, from_plain, parents
 from xstilts.store import Store
 from xstilts.study import Mix, parse_study
 from xstilts.tasks import task as find_task
@@ -240,6 +242,101 @@ def test_what_is_frozen_keeps_its_weights_to_the_bit(tmp_path: Path, decay: floa
     assert changed and all(name.startswith("encoder.layer.1.") for name in changed)
     with pytest.raises(ModelError, match="freeze_layers = 9: this xlm-roberta encoder has 2 layers"):
         hf.freeze(hf.load_encoder(start), False, 9)
+
+
+def test_the_layer_is_the_best_on_dev_and_the_lowest_of_equals() -> None:
+    assert best_layer([{"layer_0": 50.0, "layer_1": 40.0, "seconds": 99.0}, {"layer_0": 10.0, "layer_1": 30.0, "seconds": 99.0}]) == 1
+    assert best_layer([{"layer": 0, "layer_2": 7.0, "layer_10": 7.0}]) == 2
+
+
+def tatoeba(folder: Path, language: str, rows: int = 40) -> None:
+    (folder / "tatoeba" / "v1").mkdir(parents=True, exist_ok=True)
+    for end in ("eng", language):
+        path = folder / "tatoeba" / "v1" / f"tatoeba.{language}-eng.{end}"
+        path.write_text("".join(f"{end} sentence {i}\n" for i in range(rows)))
+
+
+def test_a_layer_is_chosen_on_dev_rows_that_are_not_scored(planned: Any, tmp_path: Path) -> None:
+    from xstilts.rows import load
+
+    for code in ("deu", "fra"):
+        tatoeba(tmp_path, code)
+    study = {"targets": ["tatoeba"], "languages": ["de", "fr"], "retrieval": {"layer": "dev"}, "splits": {"tatoeba": {"dev": "test"}}}
+    plan = planned(**study)
+    german, french = (cell.predict for cell in plan.cells)
+    assert german.layer == "dev" and german.chosen_on == french.chosen_on
+    assert [(rows.part, rows.language, rows.cut) for rows in german.chosen_on] == [("dev", "de", (0, 0.5)), ("dev", "fr", (0, 0.5))]
+    assert (german.rows.part, german.rows.cut) == ("test", (0.5, 1))
+    chosen, scored = ({e.group for e in load(rows, tmp_path)} for rows in (german.chosen_on[0], german.rows))
+    assert chosen and scored and not chosen & scored and len(chosen | scored) == 40
+    assert [stage.key for stage in plan.stages if stage not in (german, french)] == [stage.key for stage in german.choosers]
+    assert plan.data_lines[-1] == "layer of tatoeba, chosen on dev: tatoeba test, groups 0.00-0.50 of all rows [de fr]"
+    (tmp_path / "tatoeba/v1/tatoeba.deu-eng.deu").unlink()
+    plan = planned(**{**study, "languages": ["fr"]})
+    assert [rows.language for rows in plan.cells[0].predict.chosen_on] == ["fr"]
+
+
+def test_a_layer_may_be_chosen_on_the_dev_rows_of_another_task(planned: Any, tmp_path: Path) -> None:
+    for code in ("deu", "fra"):
+        tatoeba(tmp_path, code)
+    base = tmp_path / "bucc2018" / "de-en"
+    base.mkdir(parents=True)
+    for end, text in (("de", "de-1\teins\n"), ("en", "en-1\tone\n"), ("gold", "de-1\ten-1\n")):
+        (base / f"de-en.sample.{end}").write_text(text)
+    (german, french) = (
+        cell.predict
+        for cell in planned(targets=["tatoeba"], languages=["de", "fr"], retrieval={"layer": "dev", "dev": "bucc2018"}).cells
+    )
+    (rows,) = german.chosen_on
+    assert (rows.task, rows.split, rows.language, german.rows.cut) == ("bucc2018", "dev", "de", (0, 1))
+    assert german.rows in rows.without and french.chosen_on == german.chosen_on
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, r'"tatoeba" has no dev rows to choose a layer on; name a split for them under \[splits.tatoeba\] dev \("test" is cut'),
+        (
+            {"part": "dev", "targets": ["mini-retrieval"], "splits": {"mini-retrieval": {"dev": "test"}}},
+            "needs dev rows apart from the scored ones",
+        ),
+        ({"retrieval": {"layer": "dev", "dev": "mini-pos"}}, 'retrieval.dev: "mini-pos" is no retrieval task'),
+        ({"retrieval": {"layer": "dev", "dev": "lareqa"}}, 'retrieval.dev: "lareqa" has no dev part'),
+        ({"retrieval": {"layer": "dev", "dev": "bucc"}}, 'retrieval.dev: no task "bucc"'),
+        ({"retrieval": {"layer": "dev", "dev": "bucc2018"}}, "bucc2018 dev, which chooses it, is not at hand in de fr ru zh. Get bucc"),
+        ({"retrieval": {"layer": "last", "dev": "bucc2018"}}, 'chooses a layer where layer = "dev", and it is "last"'),
+    ],
+)
+def test_a_layer_without_dev_rows_is_refused(planned: Any, tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    tatoeba(tmp_path, "deu")
+    with pytest.raises(StudyError, match=said) as caught:
+        planned(**{"targets": ["tatoeba"], "languages": ["de"], "retrieval": {"layer": "dev"}, **wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_layer_that_dev_chose_is_the_one_that_test_is_scored_at(tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    study = parse_study(
+        {
+            "name": "s", "models": ["m"], "targets": ["mini-retrieval"], "seeds": [1, 2], "languages": ["de", "sw"],
+            "intermediates": ["none", "mini-ner"], "encoders": {"m": {"path": "m"}}, "retrieval": {"layer": "dev"},
+            "splits": {"mini-retrieval": {"dev": "test"}}, "recipe": SHORT,
+            "caps": {"all": {"train": 40, "dev": 20, "test": 30}},
+        }
+    )  # fmt: skip
+    plan = make_plan(study, tmp_path, file_hash, base=tmp_path)
+    store = Store.open(tmp_path / "store")
+    outcome = run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True)
+    assert not outcome.failed and outcome.run == len(plan.stages)
+    for cell in plan.cells:
+        dev = [json.loads((store.entry(each.key) / "facts.json").read_text()) for each in cell.predict.choosers]
+        facts = json.loads((store.entry(cell.predict.key) / "facts.json").read_text())
+        means = [sum(each[f"layer_{layer}"] for each in dev) / len(dev) for layer in range(3)]
+        assert len(dev) == 2 and facts["layer"] == means.index(max(means))
+    assert from_plain(plain(plan.cells[0].predict)) == plan.cells[0].predict
+    lines = list(cli._layers(plan, {stage.key: store.manifest(stage.key) or {} for stage in plan.stages}))
+    assert len(lines) == 2 and all(", which is reported, chosen on dev: mini-retrieval test, groups 0.00-0.50" in line for line in lines)
+    assert run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True).run == 0
 
 
 def test_mining_finds_pairs_and_leaves_the_others_alone() -> None:

@@ -405,17 +405,28 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
 
 def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The retrieval targets' layer, and the last one beside it: mean scores over languages and seeds."""
+    from xstilts.plan import spoken
+
     found: dict[tuple[str, str, str], list[tuple[int, float, int, float]]] = {}
+    seeds: dict[tuple[str, str, str], dict[int, dict[int, None]]] = {}  # by layer, the seeds whose model it is reported of
+    basis: dict[str, str] = {}
     for cell in made.cells:
         facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
         measured = sorted(int(name[6:]) for name in facts if name.startswith("layer_"))
         if measured:
             layer, last = int(facts["layer"]), measured[-1]
             each = (layer, float(facts[f"layer_{layer}"]), last, float(facts[f"layer_{last}"]))
-            found.setdefault((cell.target, cell.model, cell.intermediate), []).append(each)
+            place = (cell.target, cell.model, cell.intermediate)
+            found.setdefault(place, []).append(each)
+            seeds.setdefault(place, {}).setdefault(layer, {})[cell.seed] = None
+            if cell.predict.chosen_on:
+                basis[cell.target] = f", chosen on {spoken(cell.predict.chosen_on)}"
     for (target, model, step), rows in found.items():
         own, other = (sum(row[i] for row in rows) / len(rows) for i in (1, 3))
-        yield f"{target}, {model} after {step}: {own:.1f} at layer {rows[0][0]}, which is reported; {other:.1f} at the last, {rows[0][2]}"
+        by_layer = seeds[target, model, step]
+        names = [f"{layer} (seed {' '.join(map(str, of))})" if len(by_layer) > 1 else str(layer) for layer, of in sorted(by_layer.items())]
+        at = f"{own:.1f} at layer {' and '.join(names)}, which is reported{basis.get(target, '')}"
+        yield f"{target}, {model} after {step}: {at}; {other:.1f} at the last, {rows[0][2]}"
 
 
 def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:

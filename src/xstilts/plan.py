@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -170,6 +170,12 @@ def parts_of(study: Study, task: Task) -> Parts:
     return Parts(**{part: getattr(task.parts, part) if getattr(own, part) is None else getattr(own, part) for part in PARTS})
 
 
+def spoken(rows: Sequence[Rows]) -> str:
+    """Where rows of one task in several languages come from, in one line (what a language leaves out is not said)."""
+    codes = " ".join(dict.fromkeys(each.language for each in rows))
+    return describe(replace(rows[0], language="*", without=())).replace(" *", "", 1) + f" [{codes}]"
+
+
 def _task(name: str, where: str, also: tuple[str, ...] = ()) -> Task:
     try:
         return find_task(name)
@@ -226,6 +232,11 @@ class _Planner:
             self._check_chain(chain)
         intermediates = [ingredient(t)[0] for chain in study.intermediates for t in ingredients(study, chain)]
         tasks |= {t: _task(t, "intermediates") for t in intermediates if t != TARGET}
+        if pool := study.retrieval.dev:
+            tasks[pool] = _task(pool, "retrieval.dev")
+            if tasks[pool].kind != "retrieve" or not parts_of(study, tasks[pool]).dev:
+                what = "is no retrieval task" if tasks[pool].kind != "retrieve" else "has no dev part; name a split for it under [splits]"
+                raise StudyError(f'retrieval.dev: "{pool}" {what}')
         for t in intermediates:
             if t != TARGET and not tasks[t].trains:
                 raise StudyError(f'intermediates: "{t}" has no training data')
@@ -315,8 +326,9 @@ class _Planner:
             if split:
                 parts = replace(parts, **{part: split})
             drop = self.study.splits.get(task.name, Splits()).shared == "drop"
+            halved = task.kind == "retrieve" and self.study.retrieval.layer == "dev"
             try:
-                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop)
+                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop, halved)
             except DataError as error:
                 there = available(task, getattr(parts, part), self.data) if getattr(parts, part) in task.source.splits else ()
                 hint = f" At hand: {' '.join(there)} (name them under [splits.{task.name}] languages)." if there else ""
@@ -454,10 +466,35 @@ class _Planner:
         if task.kind != "retrieve":
             return predict
         asked = self.study.retrieval
+        pool = "" if asked.pool == "mean" else asked.pool
+        if asked.layer == "dev":
+            return replace(predict, layer="dev", pool=pool, tune=self._tuned_on(task, language), chosen_on=self._layer_rows(task))
         # A layer that the model names goes first; "" stands for the model's, which is mostly the last.
         layer = asked.layer if root(model).layer == -1 and asked.layer != "last" else ""
-        pool = "" if asked.pool == "mean" else asked.pool
         return replace(predict, layer=layer, pool=pool, tune=self._tuned_on(task, language))
+
+    def _layer_rows(self, task: Task) -> tuple[Rows, ...]:
+        """The dev rows that choose a target's layer, one value a language. Raises StudyError where there are none."""
+        study = self.study
+        if study.part == "dev":
+            raise StudyError('retrieval.layer: "dev" needs dev rows apart from the scored ones, and this study scores the dev part')
+        own = bool(parts_of(study, task).dev)
+        if not own and not study.retrieval.dev:
+            raise StudyError(
+                f'retrieval.layer: "{task.name}" has no dev rows to choose a layer on; name a split for them under '
+                f'[splits.{task.name}] dev ("{parts_of(study, task).test}" is cut: half of its groups choose and are not scored), '
+                "or a task under [retrieval] dev"
+            )
+        pool = task if own else find_task(study.retrieval.dev)
+        split = parts_of(study, pool).dev
+        wanted = self._languages(task) if own else study.splits.get(pool.name, Splits()).languages or pool.languages
+        found = [self._rows(pool, "dev", code) for code in available(pool, split, self.data) if code in wanted]
+        if not found:
+            raise StudyError(f'retrieval.layer: {pool.name} {split}, which chooses it, is not at hand in {" ".join(wanted)}. {pool.get}')
+        if own or study.splits.get(pool.name, Splits()).shared == "keep":
+            return tuple(found)
+        scored = {code: self._rows(task, study.part, code) for code in self._languages(task)}
+        return tuple(replace(r, without=(*r.without, scored[r.language])) if r.language in scored else r for r in found)
 
     def _tuned_on(self, task: Task, language: str) -> Rows | None:
         """Labelled rows apart from the scored ones, where mining has some."""
@@ -499,3 +536,6 @@ class _Planner:
                 other.setdefault(describe(replace(rows, language="*")), []).append(language)
         for text, languages in other.items():
             yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
+        for name in study.targets if study.retrieval.layer == "dev" else ():
+            if find_task(name).kind == "retrieve":
+                yield f"layer of {name}, chosen on {spoken(self._layer_rows(find_task(name)))}"

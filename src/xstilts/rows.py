@@ -38,8 +38,9 @@ CUTS: Mapping[tuple[str, ...], tuple[float, ...]] = {
 
 
 def part_rows(
-    task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash, drop: bool = True
-) -> Rows:
+    task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash, drop: bool = True,
+    halved: bool = False,
+) -> Rows:  # fmt: skip
     """The rows of one part of a task in one language, as a value; reads no rows.
 
     Training rows leave out what also stands in the dev and test rows of the training language, dev rows what stands
@@ -47,22 +48,23 @@ def part_rows(
     several parts share is cut in the training language, and in every language of a parallel task. Raises DataError for a
     part or language that the task does not have, a missing file, or a split that serves for scoring only.
     Rows of the splits that the task names under `apart` are left out of both. With `drop=False` nothing is left out,
-    as where a published number was made without care for such rows; `check` counts them.
+    as where a published number was made without care for such rows; `check` counts them. With `halved` a shared split is
+    cut in every language: what is chosen on dev rows in the scored languages must not see the scored ones.
     """
     split = _split(task, part, parts)
     if language not in task.languages and language != task.train_language:
         raise DataError(f'task {task.name} has no language "{language}"{nearest(language, task.languages)}')
     if cap is not None and cap < 1:
         raise DataError(f"cap of {task.name}, {part}: {cap} rows; give at least 1, or none for all")
-    rows = _whole(task, part, language, parts, data, file_hash)
+    rows = _whole(task, part, language, parts, data, file_hash, halved)
     if not drop:
         return replace(rows, split=split, cap=cap)
     without: list[Rows] = []
     for other in _PARTS[_PARTS.index(part) + 1 :]:
         if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
-            without.append(_whole(task, other, task.train_language, parts, data, file_hash))
+            without.append(_whole(task, other, task.train_language, parts, data, file_hash, halved))
         if language != task.train_language and not task.parallel and _there(task, getattr(parts, other), language, data):
-            without.append(_whole(task, other, language, parts, data, file_hash))
+            without.append(_whole(task, other, language, parts, data, file_hash, halved))
     for name, scored in task.apart if part != "test" else ():
         if _there(find_task(name), scored, "en", data):
             without.append(_whole(find_task(name), "test", "en", Parts("", "", scored), data, file_hash))
@@ -78,11 +80,11 @@ def _split(task: Task, part: str, parts: Parts) -> str:
     return split
 
 
-def _whole(task: Task, part: Part, language: str, parts: Parts, data: Path, file_hash: FileHash) -> Rows:
+def _whole(task: Task, part: Part, language: str, parts: Parts, data: Path, file_hash: FileHash, halved: bool = False) -> Rows:
     split = _split(task, part, parts)
     hashes = [file_hash(path) for path in task.source.files(data, split, language)]
     cut = (0.0, 1.0)
-    if part != "test" or task.parallel or language == task.train_language:
+    if part != "test" or task.parallel or language == task.train_language or halved:
         sharing = tuple(p for p in _PARTS if getattr(parts, p) == split)
         if len(sharing) > 1:
             at = sharing.index(part)

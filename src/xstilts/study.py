@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 NONE = "none"  # the intermediate that is no training
 TARGET = "target"  # in a chain or a mix: the target of the cell, whichever it is
 OWN, EVERY = "own", "*"  # of a mix's task, in place of a language: the language that the cell is scored in, every scored one
-LAYER = re.compile(r"14/24|last|-?[0-9]+")
+LAYER = re.compile(r"14/24|last|dev|-?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,16 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """How sentences are embedded: `layer` is "14/24" (that share of the depth), "last" or a number; see `stages.layer_of`."""
+    """How sentences are embedded: `layer` is "14/24" (that share of the depth), "last" or a number; see `stages.layer_of`.
+
+    "dev" takes the layer that is best on the target's dev part, for each model by itself, or where it has none on the dev part
+    of the retrieval task that `dev` names.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     layer: str = "14/24"
     pool: Literal["first", "mean"] = "mean"
+    dev: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +306,9 @@ def _check_values(study: Study) -> None:
         if len(search.lr) < 2 or len(set(search.lr)) < len(search.lr) or min(search.lr) <= 0:
             raise StudyError(f"search.{name}.lr: give two or more different rates above 0")
     if not LAYER.fullmatch(study.retrieval.layer):
-        raise StudyError(f'retrieval.layer: expected "14/24", "last" or a number in quotes, got "{study.retrieval.layer}"')
+        raise StudyError(f'retrieval.layer: expected "14/24", "last", "dev" or a number in quotes, got "{study.retrieval.layer}"')
+    if study.retrieval.dev and study.retrieval.layer != "dev":
+        raise StudyError(f'retrieval.dev: "{study.retrieval.dev}" chooses a layer where layer = "dev", and it is "{study.retrieval.layer}"')
     for name, caps in study.caps.items():
         for part in ("train", "dev", "test"):
             if (cap := getattr(caps, part)) is not None and cap < 1:

@@ -102,7 +102,16 @@ def _carry_out(stage: Stage, place: Place) -> None:
             from xstilts.engine.predict import predict
 
             model = place.weights_of(stage.model)
-            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache)
+            measured = [_facts_of(each, place.store) for each in stage.choosers]
+            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured)
+
+
+def _facts_of(stage: Predict, store: Store) -> Mapping[str, float]:
+    manifest = store.manifest(stage.key)
+    if manifest is None:
+        raise StoreError(f"the predictions of stage {stage.key[:12]} are no longer in {store.path}; run again to make them")
+    found: Mapping[str, float] = manifest["facts"]
+    return found
 
 
 def facts(out: Path) -> dict[str, object]:
