@@ -287,10 +287,12 @@ def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
 def _planned(place: Place, name: str) -> tuple[Store, Plan]:
     from xstilts.estimate import counter
     from xstilts.plan import make_plan
+    from xstilts.provide import provide
     from xstilts.study import read_study
 
     study = read_study(name)
     store = place.open()
+    provide(study, place.data, place.offline)
     return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data))
 
 
@@ -454,6 +456,10 @@ def _caps(study: Study) -> tuple[str, ...]:
         each += ["training rows that also stand in a scored part are kept"] if splits.shared == "keep" else []
         if each:
             lines.append(f"{name}: {', '.join(each)}")
+    for name, own in study.hub.items():
+        at = [f"{own.repository or 'the repository of its file'} at {own.revision or 'its commit'}", *([own.config] if own.config else [])]
+        at += [f"{ours} is {theirs}" for names in (own.splits, own.columns) for ours, theirs in names.items()]
+        lines.append(f"{name}: rows of the hub, {', '.join(at)}")
     return tuple(lines)
 
 

@@ -105,6 +105,18 @@ class Splits:
 
 
 @dataclass(frozen=True, slots=True)
+class OnHub:
+    """Where a task's rows are on the hub, in place of what its file says ("" and {}: as it says); see `provide`."""
+
+    __pydantic_config__: ClassVar = STRICT
+    repository: str = ""
+    revision: str = ""  # a full commit
+    config: str = ""  # the configuration (subset); "{language}" stands for the code
+    splits: Mapping[str, str] = field(default_factory=dict)  # our split -> theirs
+    columns: Mapping[str, str] = field(default_factory=dict)  # our column -> theirs
+
+
+@dataclass(frozen=True, slots=True)
 class Caps:
     """The most rows to use of each part; None: all."""
 
@@ -141,6 +153,7 @@ class Study:
     search: Mapping[str, Search] = field(default_factory=dict)  # by task or mix, or "all"
     retrieval: Retrieval = field(default_factory=Retrieval)
     splits: Mapping[str, Splits] = field(default_factory=dict)
+    hub: Mapping[str, OnHub] = field(default_factory=dict)  # the tasks whose rows are taken from the hub
     caps: Mapping[str, Caps] = field(default_factory=dict)  # task name, or "all"
     recipe: Recipe = field(default_factory=Recipe)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by task or mix
@@ -256,8 +269,8 @@ def _first_error(error: Any) -> str:
 
 def _keys_at(where: list[str]) -> list[str]:
     tables = {
-        "encoders": Encoder, "mixes": Mix, "merges": Merged, "search": Search, "retrieval": Retrieval, "splits": Splits, "caps": Caps,
-        "recipe": Recipe, "recipes": Recipe,
+        "encoders": Encoder, "mixes": Mix, "merges": Merged, "search": Search, "retrieval": Retrieval, "splits": Splits, "hub": OnHub,
+        "caps": Caps, "recipe": Recipe, "recipes": Recipe,
     }  # fmt: skip
     table = tables.get(where[0], Study) if where else Study
     return [f.name for f in fields(table)]
@@ -309,6 +322,13 @@ def _check_values(study: Study) -> None:
         raise StudyError(f'retrieval.layer: expected "14/24", "last", "dev" or a number in quotes, got "{study.retrieval.layer}"')
     if study.retrieval.dev and study.retrieval.layer != "dev":
         raise StudyError(f'retrieval.dev: "{study.retrieval.dev}" chooses a layer where layer = "dev", and it is "{study.retrieval.layer}"')
+    for name, own in study.hub.items():
+        if own.revision and not re.fullmatch(r"[0-9a-f]{40}", own.revision):
+            raise StudyError(f'hub.{name}.revision: pin the full commit (40 hexadecimal digits), got "{own.revision}"')
+        if own.repository and not own.revision:
+            raise StudyError(f'hub.{name}.revision is missing: which commit of "{own.repository}"? (40 hexadecimal digits)')
+        if set("{}") & set(own.config.replace("{language}", "")):
+            raise StudyError(f'hub.{name}.config: only {{language}} can stand in braces, got "{own.config}"')
     for name, caps in study.caps.items():
         for part in ("train", "dev", "test"):
             if (cap := getattr(caps, part)) is not None and cap < 1:

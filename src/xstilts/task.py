@@ -20,9 +20,10 @@ class Table:
     """One split as the hub keeps it, and where its rows go: a JSON Lines file that the task's reader knows.
 
     `{language}` stands for the code in `config` and `path`. `columns` picks and renames columns (theirs -> ours); ()
-    keeps all. `named` are class columns that are written as names in place of numbers ("-" for -1, unlabelled).
-    `only` is the one language that the table is in. `prefix` keeps the rows whose "id" starts with it, where one
-    table holds several languages (`{english}`: the language's English name in lower case).
+    keeps all. `renamed` (theirs, ours) are taken beside those, in place of what has our name, and under that alone.
+    `named` are class columns that are written as names in place of numbers ("-" for -1, unlabelled). `only` is the one
+    language that the table is in. `prefix` keeps the rows whose "id" starts with it, where one table holds several
+    languages (`{english}`: the language's English name in lower case).
     """
 
     config: str
@@ -32,6 +33,7 @@ class Table:
     named: tuple[str, ...] = ()
     only: str = ""
     prefix: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def english(config: str, path: str, named: tuple[str, ...] = (), **splits: str) -> Mapping[str, tuple[Table, ...]]:
