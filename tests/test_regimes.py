@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,10 +19,10 @@ from xstilts.engine import train as training
 from xstilts.engine.train import State
 from xstilts.errors import DataError, ModelError, StudyError
 from xstilts.examples import Parallel
-from xstilts.plan import Plan, draws, make_plan
+from xstilts.plan import Plan, draws, make_plan, same_data
 from xstilts.run import run
 from xstilts.scores import load as load_scores
-from xstilts.stages import Choose, Merge, Pretrained, Recipe, Runtime, Train, best_layer, from_plain, parents
+from xstilts.stages import Choose, Merge, Pretrained, Recipe, Rows, Runtime, Share, Train, best_layer, from_plain, parents
 from xstilts.store import Store
 from xstilts.study import Mix, parse_study
 from xstilts.tasks import task as find_task
@@ -126,6 +127,77 @@ def test_few_shots_are_apart_from_what_is_scored(tmp_path: Path) -> None:
     shots, scored = load(cell.predict.model.mix[0].rows, tmp_path), load(cell.predict.rows, tmp_path)
     assert len(shots) == 10
     assert not {e.group for e in shots} & {e.group for e in scored}
+
+
+SAME = {
+    "mini-ner": False,
+    "mini-pos": True,  # the target twice
+    "mini-ner > mini-pos": True,
+    "target": False,  # the baseline under another name
+    "beside": False,  # one training: the baseline's rows and another task's
+    "target > beside": True,  # the target in two trainings
+    "within": True,  # its own data set in the mix, beside it
+    "few": True,  # other rows of it, of the dev split
+    "target > few": True,
+    "own": True,  # translate-train
+    "all": True,
+    "german": True,
+    "soup": False,
+    "broth": True,
+    "masked": False,
+}
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_same_data_is_computed_from_the_rows_that_trainings_read(planned: Any, searched: bool) -> None:
+    plan = planned(
+        intermediates=["none", *SAME], targets=["mini-pos", "mini-retrieval"], languages=["de", "sw"],
+        mixes={
+            "beside": {"tasks": ["mini-ner", "target"], "sampling": "temperature"},
+            "within": {"tasks": ["mini-ner", "mini-pos:sw", "target"]},
+            "few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}, "own": {"tasks": ["target:own"]}, "all": {"tasks": ["target:*"]},
+            "german": {"tasks": ["mini-ner", "mini-pos:de"]}, "masked": {"tasks": ["mini-ner", "mini-text:de"]},
+        },
+        merges={"soup": {"of": ["mini-ner", "mini-qa"]}, "broth": {"of": ["mini-ner", "mini-pos"]}},
+        search={"mini-pos": {"lr": [1e-4, 1e-3]}} if searched else {},
+    )  # fmt: skip
+    for target, expected in (("mini-pos", {"none": False, **SAME}), ("mini-retrieval", dict.fromkeys(["none", *SAME], False))):
+        for language in ("de", "sw"):
+            found = {c.intermediate: c.same_data for c in plan.cells if (c.target, c.language) == (target, language)}
+            assert found == expected, (target, language)
+
+
+def test_tasks_that_share_a_data_set_are_same_data() -> None:
+    def reads(*names: str) -> Train:
+        rows = [Rows(name, 1, "train", "train", "en", name) for name in names]
+        return Train(Pretrained("w"), tuple(Share(each) for each in rows), (), Recipe(), 1, Runtime())
+
+    own = Rows("xnli", 1, "train", "train", "en", "xnli")
+    for name, expected in (("nli", True), ("snli", True), ("anli_plus", True), ("xvnli", True), ("squad", False), ("sick", False)):
+        assert same_data(reads(name, "xnli"), find_task("xnli"), own) is expected, name
+    assert same_data(reads("squad2", "xquad"), find_task("xquad"), Rows("xquad", 1, "train", "train", "en", "xquad"))
+
+
+def test_cells_on_the_targets_own_data_stay_out_of_the_mean_gain(planned: Any, tmp_path: Path) -> None:
+    from study_maker import write_predictions
+    from xstilts.analysis.transfer import transfer
+
+    regimes = ["mini-ner", "mini-pos", "beside", "target > few", "own", "all"]
+    plan = planned(
+        intermediates=["none", *regimes], targets=["mini-pos", "mini-qa"], seeds=[1, 2, 3], languages=["en", "de"],
+        mixes={"few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}, "own": {"tasks": ["target:own"]},
+               "all": {"tasks": ["target:*"]}, "beside": {"tasks": ["mini-ner", "target"]}},
+    )  # fmt: skip
+    for cell in plan.cells:
+        right = ["NOUN"] if cell.target == "mini-pos" else ["a"]
+        path = tmp_path / "store" / cell.predict.key / "predictions.parquet"
+        write_predictions(path, ["1", "2"], ["", ""], [right, right], [right, right])
+    results = load_scores(plan.cells, lambda key: tmp_path / "store" / key, find_task)
+    found = transfer(results, find_task, np.random.default_rng(0), resamples=20)
+    means = {(gain.intermediate, gain.same_data): gain.targets for gain in found.gains if not gain.target}
+    assert {name for name, same in means if not same} == {"mini-ner", "beside", "mini-pos"}
+    assert means["mini-pos", False] == ("mini-qa",) and means["mini-pos", True] == ("mini-pos",)
+    assert means["own", True] == means["all", True] == means["target > few", True] == ("mini-pos", "mini-qa")
 
 
 def test_search_and_merge_are_stages_over_the_same_trainings(planned: Any) -> None:

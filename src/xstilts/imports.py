@@ -154,12 +154,12 @@ def beside(plan: Plan, imports: Iterable[Imported]) -> Beside:
 
 
 def _same_data(plan: Plan, intermediate: str, task: Task) -> bool:
-    """As in a plan, where the intermediate choice bears the name of a task or of one of the study's mixes."""
-    if intermediate not in (*plan.study.mixes, *task_names()):
-        return False
+    """As the study's own cells after a choice of that name, else by the name of a task or of one of the study's mixes."""
+    own = [cell.same_data for cell in plan.cells if (cell.intermediate, cell.target) == (intermediate, task.name)]
+    if own or intermediate not in (*plan.study.mixes, *task_names()):
+        return any(own)
     names = {ingredient(name)[0] for name in ingredients(plan.study, intermediate)} - {TARGET}
-    seen = {pool for name in names for pool in find_task(name).pool}
-    return bool(seen & set(task.pool)) and task.trains
+    return task.trains and any(find_task(name).material & task.material for name in names)
 
 
 def _predict(each: Imported, rows: Rows, task: Task) -> Predict:

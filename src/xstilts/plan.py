@@ -25,6 +25,7 @@ from xstilts.stages import (
     Train,
     lineage,
     root,
+    rows_read,
 )
 from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, ingredient, steps_of
 from xstilts.task import PARTS, Part, Parts, Task
@@ -45,7 +46,7 @@ class Cell:
     split: str
     seed: int
     predict: Predict
-    same_data: bool  # the target trains on material that the intermediate step has seen
+    same_data: bool  # the model has read more of the target's training material than the baseline does; see `same_data`
 
 
 @dataclass(frozen=True)
@@ -168,6 +169,16 @@ def parts_of(study: Study, task: Task) -> Parts:
                 + nearest(split, task.source.splits)
             )
     return Parts(**{part: getattr(task.parts, part) if getattr(own, part) is None else getattr(own, part) for part in PARTS})
+
+
+def same_data(model: Start, task: Task, own: Rows) -> bool:
+    """True when the way to `model` read other rows of what `task` is trained on than `own`, the baseline's, or `own` twice.
+
+    So it is after NLI for XNLI, after the target's rows in other languages (translate-train) or of another split (few-shot),
+    after the target trained twice; not where one training reads the target's rows beside another task's.
+    """
+    read = [rows for rows in rows_read(model) if find_task(rows.task).material & task.material]
+    return read != [own]
 
 
 def spoken(rows: Sequence[Rows]) -> str:
@@ -450,14 +461,12 @@ class _Planner:
     def _cells(self, model: str, pretrained: Start, runtime: Runtime) -> Iterator[Cell]:
         study = self.study
         for chain in study.intermediates:
-            names = [ingredient(name)[0] for name in ingredients(study, chain)]
-            seen = {pool for name in names if name != TARGET for pool in find_task(name).pool}
             for seed in study.seeds:
                 for target in study.targets:
                     task = find_task(target)
                     for language in self._languages(task):
                         stage = self._model(pretrained, chain, task, language, seed, runtime)
-                        same = bool(seen & set(task.pool)) and task.trains
+                        same = task.trains and same_data(stage, task, self._rows(task, "train", task.train_language))
                         yield Cell(model, chain, target, language, study.part, seed, self._predict(stage, task, language, runtime), same)
 
     def _predict(self, model: Start, task: Task, language: str, runtime: Runtime) -> Predict:

@@ -212,6 +212,19 @@ def lineage(stage: Stage | Pretrained) -> Iterator[Stage]:
         yield stage
 
 
+def rows_read(model: Start) -> tuple[Rows, ...]:
+    """The rows that were trained on on the way to a model, once for every training that read them; a search read them once."""
+    match model:
+        case Train():
+            return (*rows_read(model.start), *(share.rows for share in model.mix))
+        case Merge():
+            return tuple(rows for part in model.parts for rows in rows_read(part))
+        case Choose():
+            return rows_read(model.among[0])
+        case Pretrain() | Pretrained():
+            return ()
+
+
 def layer_of(rule: str, depth: int, root_layer: int) -> int:
     """The hidden state that retrieval embeds with, for an encoder of `depth` layers (0: the embeddings).
 

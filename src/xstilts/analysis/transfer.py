@@ -156,7 +156,7 @@ class Sample:
         return not any((*place, seed) in self.alone for place, weight in weights.items() if weight for seed in self.seeds(weights))
 
     def same_data(self, model: str, intermediate: str) -> bool:
-        """True when the intermediate step saw the material that the target is trained on."""
+        """True when models of this choice read more of the target's training material than the baseline does."""
         return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
 
 

@@ -148,7 +148,8 @@ def method(report: Report) -> tuple[str, ...]:
         )
     lines += [
         "In the verdict, P values are corrected with Holm's method over all gains of one kind; single intervals are not.",
-        "Cells marked 'same data' train twice on the same rows; they are shown, and kept out of means and verdict.",
+        "Cells marked 'same data' (=) read more of the target's training material than the baseline does: the same data set as an "
+        "intermediate task, the target twice, or in other languages or splits. They are shown, and kept out of means and verdict.",
         "Items of different targets count as independent. An interval is about these test sets and this way of training: "
         "it says nothing about other languages, sizes or hyperparameters.",
         "Where every item and seed scores the same, an interval has no width; that is a limit of the method, not certainty.",
