@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import html.parser
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,13 @@ from browser import open_browser
 from study_maker import TASKS, Cell, finder, make_study, task_of
 from xstilts import scores
 from xstilts.analysis.transfer import Gain, Transfer, transfer
+from xstilts.languages import LANGUAGES
+from xstilts.plan import Read, together
 from xstilts.report import Cost, Facts, Report, evaluate, table, write_report
 from xstilts.report.charts import axis
 from xstilts.report.words import duration, number, signed, size, verdict
+from xstilts.stages import Rows
+from xstilts.task import Part
 
 Find = Callable[[str], Path | None]
 
@@ -194,7 +200,7 @@ def full_report(planted: tuple[list[Cell], Path]) -> Report:
         command="xstilts run toy",
         model_notes={"small": "its teacher was tuned on NLI data"},
         caps=("nli: train at most 8,000",),
-        data=("nli train: hash cut 0 to 0.9",),
+        data={"An epoch of each mix": ("both: nli en 300 of 400, hash cut",), "Searches": ()},
         versions={"numpy": "2"},
         costs=(Cost("target", 3, 61.0),),
     )
@@ -298,6 +304,55 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             papers[scheme] = (seen["paper"], seen["ink"])
         assert papers["light"] != papers["dark"]
         assert browser.complaints == []
+
+
+def reads(task: str, languages: Sequence[str]) -> Iterator[Read]:
+    """English training and selection rows, and test rows and few shots in every language."""
+
+    def rows(part: Part, language: str, cap: int | None = None, without: tuple[Rows, ...] = ()) -> Rows:
+        return Rows(task, 1, part, part, language, language, (0, 0.9), cap, without)
+
+    test = rows("test", "en")
+    yield Read(rows("train", "en", 8000, (test,)), ("en",))
+    yield Read(rows("dev", "en", 300, (test,)), ("en",))
+    yield from together(rows("test", code, 500) for code in languages)
+    yield from together(rows("train", code, 10, (test, rows("test", code))) for code in languages)
+
+
+def test_languages_that_are_treated_alike_are_one_row() -> None:
+    codes = ("de", "sw", "zh")
+    train, _, test, few = reads("xnli", codes)
+    assert (test.languages, few.languages) == (codes, codes)
+    left = "without what stands in test (test en) or test (test each)"
+    assert few.line == f"train: xnli train, groups 0.00-0.90 of all rows, {left}, at most 10 [de sw zh]"
+    assert train.line.startswith("train: xnli train en, groups 0.00-0.90 of all rows, without what stands in test (test en), at most 8,000")
+    other = replace(few.rows, language="ru", without=(Rows("snli", 1, "test", "test", "en", ""),))
+    assert [each.languages for each in together([*(replace(test.rows, language=code) for code in ("de", "sw")), other])] == [
+        ("de", "sw"), ("ru",),
+    ]  # fmt: skip
+
+
+def test_the_data_are_folded_by_task_and_nothing_is_lost(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
+    tasks, codes = ("xnli", "udpos", "tatoeba", "mlqa", "pawsx", "xcopa"), tuple(code for code in LANGUAGES if code != "en")[:40]
+    rows = tuple(read for name in tasks for read in reads(name, codes))
+    layers = tuple(f"tatoeba, m after {i}: 50.0 at layer 7" for i in range(30))
+    caps = (*(f"{name}: test at most 500" for name in tasks), "and more")
+    page = write_report(report_of(*planted, Facts("toy", rows=rows, caps=caps, data={"Layers of retrieval": layers})), tmp_path)
+    html, text = page.read_text("utf-8"), (tmp_path / "report.md").read_text("utf-8")
+    data = html[html.index("<h2>Data</h2>") : html.index("</section>", html.index("<h2>Data</h2>"))]
+    assert data.count("<details>") == len(tasks) + 2 and "<details open" not in data
+    outside = re.sub(r"<summary>|</summary>|<[^>]*>", " ", re.sub(r"</summary>.*?</details>", "", data, flags=re.DOTALL))
+    assert len(outside.split()) < 100  # one line a task
+    assert "train in 41 languages, dev in 1 language, test in 40 languages" in outside
+    for name in tasks:
+        own = data[data.index(f"<summary>{name} ") :]
+        own = own[: own.index("</details>")]
+        assert own.count("<tr>") == 1 + 4 and own.count(" ".join(codes)) == 2
+        for said in ("groups 0.00-0.90 of all rows, at most 8,000", "at most 300", "at most 500", "at most 10<"):
+            assert said in own
+        assert text.count(f"| {name} |") == 4
+    for line in (*layers, *caps):
+        assert line in data and line in text
 
 
 def test_the_method_says_in_which_languages_models_were_trained() -> None:

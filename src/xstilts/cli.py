@@ -393,12 +393,12 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
         parameters=made.parameters,
         trained_in=tuple(sorted({share.rows.language for stage in made.stages if isinstance(stage, Train) for share in stage.mix})),
-        data=(
-            *dict.fromkeys(made.data_lines),
-            *(f"an epoch of {line}" for line in made.mix_lines),
-            *_layers(made, manifests),
-            *_chosen(made, choices),
-        ),
+        rows=made.reads,
+        data={
+            "An epoch of each mix": made.mix_lines,
+            "Layers of retrieval": tuple(_layers(made, manifests)),
+            "Searches": tuple(_chosen(made, choices)),
+        },
         caps=_caps(study),
         versions={**versions(), **where},
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),

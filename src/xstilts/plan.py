@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,20 @@ class Cell:
     same_data: bool  # the model has read more of the target's training material than the baseline does; see `same_data`
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A part of a task that a study reads, in languages that are treated alike: "*" stands for each of them in `rows`."""
+
+    rows: Rows
+    languages: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """All of it in one line: "test: xnli test, all rows, at most 300 [en de]"."""
+        text = describe(self.rows)
+        return text.replace(" *", "", 1) + f" [{' '.join(self.languages)}]" if self.rows.language == "*" else text
+
+
 @dataclass(frozen=True)
 class Plan:
     """A study's cells and the stages behind them (parents first, each once)."""
@@ -59,8 +73,15 @@ class Plan:
     where: Mapping[str, Where]  # key of a Pretrained -> its weights
     models: Mapping[str, Start]  # model name -> its start
     parameters: Mapping[str, int]  # model name -> parameters, where known before anything runs
-    data_lines: tuple[str, ...]  # where each part's rows come from, one line a part
+    reads: tuple[Read, ...]  # where each part's rows come from
+    layer_rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)  # retrieval target -> the dev rows that choose its layer
     mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
+
+    @property
+    def data_lines(self) -> tuple[str, ...]:
+        """Where each part's rows come from, one line a part."""
+        layers = (f"layer of {target}, chosen on {spoken(rows)}" for target, rows in self.layer_rows.items())
+        return (*dict.fromkeys(read.line for read in self.reads), *layers)
 
     def kind(self, stage: Stage) -> str:
         """What a stage is for: "pretrain", "intermediate", "target", "merge", "choose" or "predict"."""
@@ -181,10 +202,19 @@ def same_data(model: Start, task: Task, own: Rows) -> bool:
     return read != [own]
 
 
+def together(rows: Iterable[Rows]) -> tuple[Read, ...]:
+    """The rows with "*" for their language, one for those that are then said in the same words."""
+    found: dict[str, tuple[Rows, dict[str, None]]] = {}
+    for each in rows:
+        others = tuple(replace(other, language="*") if other.language == each.language else other for other in each.without)
+        alike = replace(each, language="*", without=others)
+        found.setdefault(describe(alike), (alike, {}))[1][each.language] = None
+    return tuple(Read(first, tuple(languages)) for first, languages in found.values())
+
+
 def spoken(rows: Sequence[Rows]) -> str:
-    """Where rows of one task in several languages come from, in one line (what a language leaves out is not said)."""
-    codes = " ".join(dict.fromkeys(each.language for each in rows))
-    return describe(replace(rows[0], language="*", without=())).replace(" *", "", 1) + f" [{codes}]"
+    """Where rows of one task in several languages come from, in one line (what they leave out is not said)."""
+    return "; ".join(read.line for read in together(replace(each, without=()) for each in rows))
 
 
 def _task(name: str, where: str, also: tuple[str, ...] = ()) -> Task:
@@ -229,7 +259,8 @@ class _Planner:
             parameters={
                 name: models.size(where)["parameters"] for name, (_, where) in starts.items() if isinstance(where, Path)
             },
-            data_lines=tuple(self._data_lines()),
+            reads=tuple(dict.fromkeys(self._reads())),
+            layer_rows={cell.target: cell.predict.chosen_on for cell in cells if cell.predict.chosen_on},
             mix_lines=tuple(self.mix_lines),
         )
 
@@ -522,8 +553,8 @@ class _Planner:
             raise StudyError(f'languages: "{task.name}" has none of {", ".join(wanted)} (it has: {", ".join(task.languages)})')
         return there
 
-    def _data_lines(self) -> Iterator[str]:
-        """One line a part; a part that is read in several languages names them at its end."""
+    def _reads(self) -> Iterator[Read]:
+        """The parts of each task, then what mixes read beside them; languages that are treated alike go together."""
         study = self.study
         trained = [t for chain in study.intermediates for t in ingredients(study, chain)]
         fitted: tuple[Part, ...] = ("train", "dev")
@@ -531,20 +562,11 @@ class _Planner:
             task = find_task(name)
             for part in fitted if task.trains else ():
                 if (used := self.rows.get((name, part, task.train_language, "", None))) is not None:
-                    yield describe(used)
+                    yield Read(used, (used.language,))
             if name in study.targets:
-                by_text: dict[str, list[str]] = {}
-                for language in self._languages(task):
-                    rows = self._rows(task, study.part, language)
-                    by_text.setdefault(describe(replace(rows, language="*")), []).append(language)
-                for text, languages in by_text.items():
-                    yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
-        other: dict[str, list[str]] = {}
-        for (name, part, language, split, most), rows in self.rows.items():
-            if part == "train" and (split or most or language != find_task(name).train_language):
-                other.setdefault(describe(replace(rows, language="*")), []).append(language)
-        for text, languages in other.items():
-            yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
-        for name in study.targets if study.retrieval.layer == "dev" else ():
-            if find_task(name).kind == "retrieve":
-                yield f"layer of {name}, chosen on {spoken(self._layer_rows(find_task(name)))}"
+                yield from together(self._rows(task, study.part, language) for language in self._languages(task))
+        yield from together(
+            rows
+            for (name, part, language, split, most), rows in self.rows.items()
+            if part == "train" and (split or most or language != find_task(name).train_language)
+        )

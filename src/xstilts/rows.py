@@ -216,20 +216,29 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     With `data`, the rows are counted (that reads them).
     """
     read = _reader(data, find_task) if data is not None else None
-    text = f"{rows.part}: {rows.task} {rows.split} {rows.language}"
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
-    low, high = rows.cut
-    text += f", {whole}" if rows.cut == (0.0, 1.0) else f", groups {low:.2f}-{high:.2f} of {whole}"
-    others = [
-        f"{other.part} ({other.split} {other.language})" if other.task == rows.task else f"{other.task} {other.split} {other.language}"
-        for other in rows.without
-        if (other.task, other.split) != (rows.task, rows.split)
-    ]
-    if others:
-        text += f", without what stands in {' or '.join(others)}"
-    if rows.cap is not None:
-        text += f", at most {rows.cap:,}"
+    without = f", without what stands in {text}" if (text := left_out(rows)) else ""
+    most = f", at most {rows.cap:,}" if rows.cap is not None else ""
+    text = f"{rows.part}: {rows.task} {rows.split} {rows.language}, {_cut(rows, whole)}{without}{most}"
     return text + (f" = {len(_selected(rows, read)):,}" if read else "")
+
+
+def chosen(rows: Rows) -> str:
+    """Which rows of the split those are: "groups 0.00-0.90 of all rows, at most 300"."""
+    return _cut(rows, "all rows") + (f", at most {rows.cap:,}" if rows.cap is not None else "")
+
+
+def _cut(rows: Rows, whole: str) -> str:
+    low, high = rows.cut
+    return whole if rows.cut == (0.0, 1.0) else f"groups {low:.2f}-{high:.2f} of {whole}"
+
+
+def left_out(rows: Rows) -> str:
+    """What the rows leave out, where it stands in another split: "test (test en)"; "" for nothing."""
+    others = [other for other in rows.without if (other.task, other.split) != (rows.task, rows.split)]
+    where = [f"{other.split} {'each' if other.language == '*' else other.language}" for other in others]
+    named = zip(others, where, strict=True)
+    return " or ".join(f"{other.part} ({at})" if other.task == rows.task else f"{other.task} {at}" for other, at in named)
 
 
 @dataclass(frozen=True, slots=True)

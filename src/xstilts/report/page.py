@@ -9,7 +9,8 @@ from xstilts.report import charts
 from xstilts.report.facts import Report
 from xstilts.report.text import method
 from xstilts.report.view import View, family, name
-from xstilts.report.words import bounds, clear, duration, half, number, signed, size, verdict
+from xstilts.report.words import bounds, clear, duration, half, number, parts_read, signed, size, verdict
+from xstilts.rows import chosen, left_out
 
 
 def page(report: Report) -> str:
@@ -23,7 +24,8 @@ def page(report: Report) -> str:
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family
+        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
+        parts_read=parts_read, chosen=chosen, left_out=left_out,
     )
     view = View(report)
     standing = {

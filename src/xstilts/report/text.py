@@ -8,6 +8,7 @@ from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
 from xstilts.report.words import bounds, duration, half, number, signed, size, verdict
+from xstilts.rows import chosen, left_out
 from xstilts.stats import LEVEL
 
 
@@ -98,7 +99,18 @@ def _lines(report: Report) -> Iterable[str]:
         for target in view.targets:
             yield from _language_lines(view, model, target, at)
     yield from _trend_lines(view)
-    yield from ("## Data", "", *(f"- {line}" for line in (*facts.data, *facts.caps)), "")
+    yield from ("## Data", "", *(f"- {line}" for line in facts.caps), "")
+    if view.rows:
+        yield from _grid(
+            ["task", "part", "split", "languages", "rows", "left out"],
+            (
+                [task, r.rows.part, r.rows.split, " ".join(r.languages), chosen(r.rows), left_out(r.rows)]
+                for task, reads in view.rows.items()
+                for r in reads
+            ),
+        )
+    for heading, lines in facts.data.items():
+        yield from (f"{heading}:", "", *(f"- {line}" for line in lines), "") if lines else ()
     yield from ("## Method", "", *(f"- {line}" for line in method(report)), "")
     if report.missing or report.transfer.left_out:
         yield from ("## Not computed", "")
