@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xstilts.analysis.consistency import Consistency
 from xstilts.analysis.transfer import Transfer
 from xstilts.plan import Read
 from xstilts.scores import CellLike, Score
@@ -53,3 +54,4 @@ class Report:
     missing: tuple[CellLike, ...]
     resamples: int
     rng_seed: int
+    consistency: tuple[Consistency, ...] = ()  # between languages

@@ -11,6 +11,12 @@ from xstilts.report.words import bounds, duration, half, number, signed, size, v
 from xstilts.rows import chosen, left_out
 from xstilts.stats import LEVEL
 
+RANKC = (
+    "RankC: for each test item the answers are ranked by the model's scores in both languages; the overlap of the two lists of the first j "
+    "answers, over j, is weighted by exp(N - j) and averaged over j = 1 ... N. 100 means equal rankings, whether right or wrong."
+)
+RANKC_SOURCE = "Qi et al. 2023, Cross-Lingual Consistency of Factual Knowledge in Multilingual Language Models, arXiv 2310.10378, section 3"
+
 
 def table(report: Report) -> str:
     """Target scores and gains as plain text: one line an intermediate choice, one column a target."""
@@ -225,6 +231,19 @@ def _language_lines(view: View, model: str, target: str, at: str) -> Iterable[st
     yield from _grid(
         ["language", *view.steps], ([f"{name(code)} ({code})", *(cell(step, code) for step in view.steps)] for code in codes)
     )
+    if steps := view.consistent(model, target):
+        first = view.task(target).train_language
+        others = [code for code in codes if code != first]
+
+        def alike(step: str, code: str) -> str:
+            found = view.consistency.get((model, step, target, code))
+            return "missing" if found is None else f"{number(found.estimate)} [{bounds(found, sign=False)}]"
+
+        yield from (f"Consistency of {target} with {name(first)}{at}: RankC [95 % interval]. {RANKC} ({RANKC_SOURCE})", "")
+        yield from _grid(
+            ["language", *steps],
+            ([f"{name(code)} ({code})" if code else "mean", *(alike(step, code) for step in steps)] for code in (*others, "")),
+        )
 
 
 def _trend_lines(view: View) -> Iterable[str]:

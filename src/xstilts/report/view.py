@@ -12,6 +12,7 @@ from xstilts.languages import language as find_language
 from xstilts.metrics import for_task
 from xstilts.plan import Read
 from xstilts.report.facts import Report
+from xstilts.stats import Interval
 from xstilts.task import PARTS, Task
 
 
@@ -45,6 +46,15 @@ class View:
     def trends(self) -> Mapping[tuple[str, str, str], Trend]:
         """By what, intermediate, target."""
         return {(r.what, r.intermediate, r.target): r for r in self.report.transfer.trends}
+
+    @cached_property
+    def consistency(self) -> Mapping[tuple[str, str, str, str], Interval]:
+        """RankC with the training language, by model, intermediate, target, language ("" the mean)."""
+        return {(r.model, r.intermediate, r.target, r.language): r.rankc for r in self.report.consistency}
+
+    def consistent(self, model: str, target: str) -> tuple[str, ...]:
+        """The intermediate choices of a model and target that have a RankC."""
+        return tuple(step for step in self.steps if (model, step, target, "") in self.consistency)
 
     @cached_property
     def models(self) -> tuple[str, ...]:
