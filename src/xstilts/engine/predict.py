@@ -19,7 +19,7 @@ from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
 from xstilts.engine.model import Model, encoder_folder, load_head
 from xstilts.errors import DataError
-from xstilts.examples import Example, Parallel, group_of, is_candidate
+from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.scores import PREDICTIONS, write_predictions
 from xstilts.stages import Predict, Rows, best_layer, layer_of, root
 from xstilts.task import Task
@@ -72,7 +72,7 @@ def predict(
         out / PREDICTIONS,
         [e.id for e in asked],
         [group_of(e) for e in asked],
-        [a.gold for a in answered],
+        [gold_of(e) for e in asked],
         [a.pred for a in answered],
         [a.scores for a in answered],
     )
@@ -117,7 +117,7 @@ def _retrieved(
             found[each] = retrieve.answers(own, made, examples, task)
     scores: dict[str, float] = {}
     for each in wanted if stage.layer else ():
-        gold, pred = [a.gold for a in found[each]], [a.pred for a in found[each]]
+        gold, pred = [gold_of(e) for e in scored(examples)], [a.pred for a in found[each]]
         scores[f"layer_{each}"] = metrics.items(task.metrics[0], task, stage.rows.language, gold, pred).value
     layer = best_layer([scores]) if choosing else layer
     return found[layer], {"layer": layer, **scores}
