@@ -203,11 +203,18 @@ def same_data(model: Start, task: Task, own: Rows) -> bool:
 
 
 def together(rows: Iterable[Rows]) -> tuple[Read, ...]:
-    """The rows with "*" for their language, one for those that are then said in the same words."""
+    """The rows with "*" for their language, one for those that are then said in the same words.
+
+    What they leave out in their own language beside another one is "*" too.
+    """
     found: dict[str, tuple[Rows, dict[str, None]]] = {}
     for each in rows:
-        others = tuple(replace(other, language="*") if other.language == each.language else other for other in each.without)
-        alike = replace(each, language="*", without=others)
+        beside = {(other.task, other.split) for other in each.without if other.language != each.language}
+        others = (
+            replace(other, language="*") if other.language == each.language and (other.task, other.split) in beside else other
+            for other in each.without
+        )
+        alike = replace(each, language="*", without=tuple(others))
         found.setdefault(describe(alike), (alike, {}))[1][each.language] = None
     return tuple(Read(first, tuple(languages)) for first, languages in found.values())
 
