@@ -113,8 +113,9 @@ def _row(task: Task, right: bool, rng: np.random.Generator) -> tuple[list[str], 
 
 
 def write_predictions(
-    path: Path, ids: Sequence[str], groups: Sequence[str], gold: list[list[str]], pred: list[list[str]]
-) -> None:
+    path: Path, ids: Sequence[str], groups: Sequence[str], gold: list[list[str]], pred: list[list[str]],
+    scores: list[list[float]] | None = None,
+) -> None:  # fmt: skip
     """One prediction file in the layout that the engine writes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -126,10 +127,15 @@ def write_predictions(
             "group": pa.array(groups, pa.string()),
             "gold": pa.array(gold, pa.list_(pa.string())),
             "pred": pa.array(pred, pa.list_(pa.string())),
-            "scores": pa.array([[0.5]] * len(ids), pa.list_(pa.float32())),
+            "scores": pa.array(scores or [[0.5]] * len(ids), pa.list_(pa.float32())),
         }
     )
     pq.write_table(table, path)
+
+
+def _scores(task: Task, pred: list[str], rng: np.random.Generator) -> list[float]:
+    """A score a label, the predicted one highest."""
+    return [3.0 if label == pred[0] else float(rng.random()) for label in task.labels]
 
 
 def make_study(
@@ -178,7 +184,8 @@ def make_study(
                         path = folder / predict.key / "predictions.parquet"
                         if not path.exists():
                             ids = [f"{target}-{n}" for n in range(items)]
-                            write_predictions(path, ids, [""] * items, [r[0] for r in rows], [r[1] for r in rows])
+                            scores = [_scores(task, r[1], own) for r in rows] if task.kind == "classify" else None
+                            write_predictions(path, ids, [""] * items, [r[0] for r in rows], [r[1] for r in rows], scores)
     return cells
 
 

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
-from xstilts.errors import DataError
+from engine_maker import make_model
+from study_maker import file_hash
+from xstilts.errors import DataError, StudyError
 from xstilts.examples import Answer, Choice, Passage, Text, Words
 from xstilts.hub import SOURCE, fetch
+from xstilts.plan import make_plan
+from xstilts.provide import provide
 from xstilts.readers import fingerprint
 from xstilts.rows import check
 from xstilts.sources import Files
+from xstilts.study import Encoder, Study, parse_study
 from xstilts.task import Parts, Task
 from xstilts.tasks import names, task
 
@@ -170,3 +175,83 @@ def test_what_a_table_becomes_is_a_name_that_the_task_reads(name: str) -> None:
             language = each.only or found.languages[0]
             known = [path for file in found.source.by_split[split] for path in file.names(language)]
             assert each.path.format(language=language) in known
+
+
+# ---- [hub.TASK] in a study ----
+
+
+def asked(place: str, **changes: Any) -> Study:
+    own = {
+        "repository": place, "revision": COMMIT, "config": "nli-{language}", "splits": {"dev": "dev_rows", "test": "test_rows"},
+        "columns": {"premise": "sentence1", "hypothesis": "sentence2", "label": "gold"}, **changes,
+    }  # fmt: skip
+    study = {"name": "s", "models": ["m"], "intermediates": ["none"], "targets": ["xnli"], "seeds": [1], "languages": ["en", "de"]}
+    return parse_study({**study, "splits": {"xnli": {"train": "dev"}}, "hub": {"xnli": own}})
+
+
+@pytest.fixture
+def other_nli(tmp_path: Path) -> str:
+    """XNLI's rows under other names of configuration, splits and columns."""
+    tables = {}
+    for code, premise in (("en", "p"), ("de", "P")):
+        for split in ("dev_rows", "test_rows"):
+            rows = {"sentence1": [f"{premise} {split} {i // 3}" for i in range(60)], "sentence2": list(map(str, range(60)))}
+            tables[f"nli-{code}/{split}"] = table({**rows, "gold": [i % 3 for i in range(60)], "premise": ["no"] * 60}, gold=NLI)
+    return repository(tmp_path / "repo", tables)
+
+
+def test_a_study_names_where_a_tasks_rows_are_on_the_hub(other_nli: str, tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    study = replace(asked(other_nli), encoders={"m": Encoder(path="m")})
+    data = tmp_path / "data"
+    written = provide(study, data, cache=tmp_path / "cache")
+    assert {path.name for path in written} == {"dev-en.jsonl", "dev-de.jsonl", "test-en.jsonl", "test-de.jsonl"}
+    german = list(task("xnli").source.read(data, "test", "de"))
+    assert isinstance(german[0], Text) and (german[0].text, german[0].pair, german[0].label) == ("P test_rows 0", "0", "entailment")
+    plan = make_plan(study, data, file_hash, base=tmp_path)
+    keys = [cell.predict.key for cell in plan.cells]
+    before = {path: path.read_bytes() for path in written}
+    assert provide(study, data, offline=True) == written  # nothing is asked
+    assert {path: path.read_bytes() for path in written} == before
+
+    changed = json.loads(written[-1].read_text().splitlines()[0])
+    written[-1].write_text(written[-1].read_text().replace(changed["premise"], "another"))
+    assert [cell.predict.key for cell in make_plan(study, data, file_hash, base=tmp_path).cells] != keys  # through the file's hash
+
+    swapped = {"premise": "sentence2", "hypothesis": "sentence1", "label": "gold"}
+    with pytest.raises(DataError, match="dev-en.jsonl: not here from .*sentence2 as premise.*--offline forbids"):
+        provide(asked(other_nli, columns=swapped), data, offline=True)
+    provide(asked(other_nli, columns=swapped), data, cache=tmp_path / "cache")
+    first = next(iter(task("xnli").source.read(data, "test", "de")))
+    assert isinstance(first, Text) and (first.text, first.pair) == ("0", "P test_rows 0")
+
+
+def test_official_files_never_stand_in_for_the_hub_that_a_study_names(other_nli: str, tmp_path: Path) -> None:
+    (tmp_path / "data" / "xnli").mkdir(parents=True)
+    (tmp_path / "data" / "xnli" / "test-de.tsv").write_text("P\ta\tneutral\n")
+    with pytest.raises(DataError, match=r"xnli test de: .*test-de.tsv would be read, not test-de.jsonl that \[hub.xnli\] asks for"):
+        provide(asked(other_nli), tmp_path / "data", cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"revision": "main"}, 'hub.xnli.revision: pin the full commit .*got "main"'),
+        ({"revision": ""}, "hub.xnli.revision is missing: which commit of"),
+        ({"config": "{lang}"}, "only {language} can stand in braces"),
+        ({"splits": {"tset": "test"}}, 'hub.xnli: the reader knows no split "tset" .*did you mean "test"'),
+        ({"columns": {"premise": "nothing"}}, 'no column "nothing" .*there are: sentence1'),
+        ({"branch": "main"}, 'unknown key "hub.xnli.branch"'),
+    ],
+)
+def test_what_a_study_asks_of_the_hub_wrongly_is_one_line(other_nli: str, tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises((StudyError, DataError), match=said) as caught:
+        provide(asked(other_nli, **wrong), tmp_path / "data", cache=tmp_path / "cache")
+    assert "\n" not in str(caught.value)
+    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+
+
+def test_a_task_that_the_hub_does_not_have_is_refused(tmp_path: Path) -> None:
+    study = asked("anywhere")
+    with pytest.raises(StudyError, match="hub.tatoeba: no reader of hub rows is known for tatoeba. Get data"):
+        provide(replace(study, hub={"tatoeba": study.hub["xnli"]}), tmp_path)

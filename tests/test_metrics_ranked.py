@@ -18,8 +18,9 @@ from xstilts import metrics
 from xstilts.errors import ScoreError
 from xstilts.metrics import mining, ragged
 from xstilts.metrics.answers import mlqa_words
+from xstilts.metrics.items import Floats
 from xstilts.metrics.mining import best_threshold, mine, mined_f1, mined_precision, mined_recall, two_fold
-from xstilts.metrics.ranks import average_precision, rank_consistency
+from xstilts.metrics.ranks import average_precision, rank_consistency, score_consistency
 from xstilts.task import Task
 
 Rows = list[list[str]]
@@ -129,6 +130,21 @@ def test_rank_consistency_agrees_with_the_formula(seed: int) -> None:
         total = sum(math.exp(n - k) for k in range(1, n + 1))
         expected.append(sum(math.exp(n - j) / total * len(set(a[:j]) & set(b[:j])) / j for j in range(1, n + 1)))
     assert rank_consistency(ragged(one), ragged(other)).num.tolist() == pytest.approx(expected)
+
+
+def test_rank_consistency_of_scores_is_that_of_their_rankings(seed: int = 3) -> None:
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(2, 6, 40)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    one, other = rng.random(offsets[-1]), rng.integers(0, 3, offsets[-1]).astype(np.float64)  # ties too
+
+    def ranked(scores: Floats) -> metrics.Ragged:
+        rows = [scores[a:b].tolist() for a, b in pairwise(offsets.tolist())]
+        return ragged([[str(i) for _, i in sorted((-score, i) for i, score in enumerate(row))] for row in rows])
+
+    expected = rank_consistency(ranked(one), ranked(other))
+    assert score_consistency(one, other, offsets).num.tolist() == pytest.approx(expected.num.tolist())
+    assert score_consistency(one, one, offsets).value == pytest.approx(100.0)
 
 
 def test_rank_consistency_by_hand_and_with_long_lists() -> None:

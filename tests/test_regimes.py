@@ -6,20 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from engine_maker import make_model, toy_task
 from study_maker import file_hash, planner
+from xstilts import cli
+from xstilts.canon import plain
 from xstilts.engine import hf, keep, merge, retrieve
 from xstilts.engine import train as training
 from xstilts.engine.train import State
 from xstilts.errors import DataError, ModelError, StudyError
-from xstilts.examples import Parallel
-from xstilts.plan import Plan, draws, make_plan
+from xstilts.examples import Parallel, gold_of
+from xstilts.plan import Plan, draws, make_plan, same_data
 from xstilts.run import run
 from xstilts.scores import load as load_scores
-from xstilts.stages import Choose, Merge, Pretrained, Recipe, Runtime, Train, parents
+from xstilts.stages import Choose, Merge, Pretrained, Recipe, Rows, Runtime, Share, Train, best_layer, from_plain, parents
 from xstilts.store import Store
 from xstilts.study import Mix, parse_study
 from xstilts.tasks import task as find_task
@@ -124,6 +127,77 @@ def test_few_shots_are_apart_from_what_is_scored(tmp_path: Path) -> None:
     shots, scored = load(cell.predict.model.mix[0].rows, tmp_path), load(cell.predict.rows, tmp_path)
     assert len(shots) == 10
     assert not {e.group for e in shots} & {e.group for e in scored}
+
+
+SAME = {
+    "mini-ner": False,
+    "mini-pos": True,  # the target twice
+    "mini-ner > mini-pos": True,
+    "target": False,  # the baseline under another name
+    "beside": False,  # one training: the baseline's rows and another task's
+    "target > beside": True,  # the target in two trainings
+    "within": True,  # its own data set in the mix, beside it
+    "few": True,  # other rows of it, of the dev split
+    "target > few": True,
+    "own": True,  # translate-train
+    "all": True,
+    "german": True,
+    "soup": False,
+    "broth": True,
+    "masked": False,
+}
+
+
+@pytest.mark.parametrize("searched", [False, True])
+def test_same_data_is_computed_from_the_rows_that_trainings_read(planned: Any, searched: bool) -> None:
+    plan = planned(
+        intermediates=["none", *SAME], targets=["mini-pos", "mini-retrieval"], languages=["de", "sw"],
+        mixes={
+            "beside": {"tasks": ["mini-ner", "target"], "sampling": "temperature"},
+            "within": {"tasks": ["mini-ner", "mini-pos:sw", "target"]},
+            "few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}, "own": {"tasks": ["target:own"]}, "all": {"tasks": ["target:*"]},
+            "german": {"tasks": ["mini-ner", "mini-pos:de"]}, "masked": {"tasks": ["mini-ner", "mini-text:de"]},
+        },
+        merges={"soup": {"of": ["mini-ner", "mini-qa"]}, "broth": {"of": ["mini-ner", "mini-pos"]}},
+        search={"mini-pos": {"lr": [1e-4, 1e-3]}} if searched else {},
+    )  # fmt: skip
+    for target, expected in (("mini-pos", {"none": False, **SAME}), ("mini-retrieval", dict.fromkeys(["none", *SAME], False))):
+        for language in ("de", "sw"):
+            found = {c.intermediate: c.same_data for c in plan.cells if (c.target, c.language) == (target, language)}
+            assert found == expected, (target, language)
+
+
+def test_tasks_that_share_a_data_set_are_same_data() -> None:
+    def reads(*names: str) -> Train:
+        rows = [Rows(name, 1, "train", "train", "en", name) for name in names]
+        return Train(Pretrained("w"), tuple(Share(each) for each in rows), (), Recipe(), 1, Runtime())
+
+    own = Rows("xnli", 1, "train", "train", "en", "xnli")
+    for name, expected in (("nli", True), ("snli", True), ("anli_plus", True), ("xvnli", True), ("squad", False), ("sick", False)):
+        assert same_data(reads(name, "xnli"), find_task("xnli"), own) is expected, name
+    assert same_data(reads("squad2", "xquad"), find_task("xquad"), Rows("xquad", 1, "train", "train", "en", "xquad"))
+
+
+def test_cells_on_the_targets_own_data_stay_out_of_the_mean_gain(planned: Any, tmp_path: Path) -> None:
+    from study_maker import write_predictions
+    from xstilts.analysis.transfer import transfer
+
+    regimes = ["mini-ner", "mini-pos", "beside", "target > few", "own", "all"]
+    plan = planned(
+        intermediates=["none", *regimes], targets=["mini-pos", "mini-qa"], seeds=[1, 2, 3], languages=["en", "de"],
+        mixes={"few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}, "own": {"tasks": ["target:own"]},
+               "all": {"tasks": ["target:*"]}, "beside": {"tasks": ["mini-ner", "target"]}},
+    )  # fmt: skip
+    for cell in plan.cells:
+        right = ["NOUN"] if cell.target == "mini-pos" else ["a"]
+        path = tmp_path / "store" / cell.predict.key / "predictions.parquet"
+        write_predictions(path, ["1", "2"], ["", ""], [right, right], [right, right])
+    results = load_scores(plan.cells, lambda key: tmp_path / "store" / key, find_task)
+    found = transfer(results, find_task, np.random.default_rng(0), resamples=20)
+    means = {(gain.intermediate, gain.same_data): gain.targets for gain in found.gains if not gain.target}
+    assert {name for name, same in means if not same} == {"mini-ner", "beside", "mini-pos"}
+    assert means["mini-pos", False] == ("mini-qa",) and means["mini-pos", True] == ("mini-pos",)
+    assert means["own", True] == means["all", True] == means["target > few", True] == ("mini-pos", "mini-qa")
 
 
 def test_search_and_merge_are_stages_over_the_same_trainings(planned: Any) -> None:
@@ -242,6 +316,101 @@ def test_what_is_frozen_keeps_its_weights_to_the_bit(tmp_path: Path, decay: floa
         hf.freeze(hf.load_encoder(start), False, 9)
 
 
+def test_the_layer_is_the_best_on_dev_and_the_lowest_of_equals() -> None:
+    assert best_layer([{"layer_0": 50.0, "layer_1": 40.0, "seconds": 99.0}, {"layer_0": 10.0, "layer_1": 30.0, "seconds": 99.0}]) == 1
+    assert best_layer([{"layer": 0, "layer_2": 7.0, "layer_10": 7.0}]) == 2
+
+
+def tatoeba(folder: Path, language: str, rows: int = 40) -> None:
+    (folder / "tatoeba" / "v1").mkdir(parents=True, exist_ok=True)
+    for end in ("eng", language):
+        path = folder / "tatoeba" / "v1" / f"tatoeba.{language}-eng.{end}"
+        path.write_text("".join(f"{end} sentence {i}\n" for i in range(rows)))
+
+
+def test_a_layer_is_chosen_on_dev_rows_that_are_not_scored(planned: Any, tmp_path: Path) -> None:
+    from xstilts.rows import load
+
+    for code in ("deu", "fra"):
+        tatoeba(tmp_path, code)
+    study = {"targets": ["tatoeba"], "languages": ["de", "fr"], "retrieval": {"layer": "dev"}, "splits": {"tatoeba": {"dev": "test"}}}
+    plan = planned(**study)
+    german, french = (cell.predict for cell in plan.cells)
+    assert german.layer == "dev" and german.chosen_on == french.chosen_on
+    assert [(rows.part, rows.language, rows.cut) for rows in german.chosen_on] == [("dev", "de", (0, 0.5)), ("dev", "fr", (0, 0.5))]
+    assert (german.rows.part, german.rows.cut) == ("test", (0.5, 1))
+    chosen, scored = ({e.group for e in load(rows, tmp_path)} for rows in (german.chosen_on[0], german.rows))
+    assert chosen and scored and not chosen & scored and len(chosen | scored) == 40
+    assert [stage.key for stage in plan.stages if stage not in (german, french)] == [stage.key for stage in german.choosers]
+    assert plan.data_lines[-1] == "layer of tatoeba, chosen on dev: tatoeba test, groups 0.00-0.50 of all rows [de fr]"
+    (tmp_path / "tatoeba/v1/tatoeba.deu-eng.deu").unlink()
+    plan = planned(**{**study, "languages": ["fr"]})
+    assert [rows.language for rows in plan.cells[0].predict.chosen_on] == ["fr"]
+
+
+def test_a_layer_may_be_chosen_on_the_dev_rows_of_another_task(planned: Any, tmp_path: Path) -> None:
+    for code in ("deu", "fra"):
+        tatoeba(tmp_path, code)
+    base = tmp_path / "bucc2018" / "de-en"
+    base.mkdir(parents=True)
+    for end, text in (("de", "de-1\teins\n"), ("en", "en-1\tone\n"), ("gold", "de-1\ten-1\n")):
+        (base / f"de-en.sample.{end}").write_text(text)
+    (german, french) = (
+        cell.predict
+        for cell in planned(targets=["tatoeba"], languages=["de", "fr"], retrieval={"layer": "dev", "dev": "bucc2018"}).cells
+    )
+    (rows,) = german.chosen_on
+    assert (rows.task, rows.split, rows.language, german.rows.cut) == ("bucc2018", "dev", "de", (0, 1))
+    assert german.rows in rows.without and french.chosen_on == german.chosen_on
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, r'"tatoeba" has no dev rows to choose a layer on; name a split for them under \[splits.tatoeba\] dev \("test" is cut'),
+        (
+            {"part": "dev", "targets": ["mini-retrieval"], "splits": {"mini-retrieval": {"dev": "test"}}},
+            "needs dev rows apart from the scored ones",
+        ),
+        ({"retrieval": {"layer": "dev", "dev": "mini-pos"}}, 'retrieval.dev: "mini-pos" is no retrieval task'),
+        ({"retrieval": {"layer": "dev", "dev": "lareqa"}}, 'retrieval.dev: "lareqa" has no dev part'),
+        ({"retrieval": {"layer": "dev", "dev": "bucc"}}, 'retrieval.dev: no task "bucc"'),
+        ({"retrieval": {"layer": "dev", "dev": "bucc2018"}}, "bucc2018 dev, which chooses it, is not at hand in de fr ru zh. Get bucc"),
+        ({"retrieval": {"layer": "last", "dev": "bucc2018"}}, 'chooses a layer where layer = "dev", and it is "last"'),
+    ],
+)
+def test_a_layer_without_dev_rows_is_refused(planned: Any, tmp_path: Path, wrong: dict[str, Any], said: str) -> None:
+    tatoeba(tmp_path, "deu")
+    with pytest.raises(StudyError, match=said) as caught:
+        planned(**{"targets": ["tatoeba"], "languages": ["de"], "retrieval": {"layer": "dev"}, **wrong})
+    assert "\n" not in str(caught.value)
+
+
+def test_the_layer_that_dev_chose_is_the_one_that_test_is_scored_at(tmp_path: Path) -> None:
+    make_model(tmp_path / "m")
+    study = parse_study(
+        {
+            "name": "s", "models": ["m"], "targets": ["mini-retrieval"], "seeds": [1, 2], "languages": ["de", "sw"],
+            "intermediates": ["none", "mini-ner"], "encoders": {"m": {"path": "m"}}, "retrieval": {"layer": "dev"},
+            "splits": {"mini-retrieval": {"dev": "test"}}, "recipe": SHORT,
+            "caps": {"all": {"train": 40, "dev": 20, "test": 30}},
+        }
+    )  # fmt: skip
+    plan = make_plan(study, tmp_path, file_hash, base=tmp_path)
+    store = Store.open(tmp_path / "store")
+    outcome = run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True)
+    assert not outcome.failed and outcome.run == len(plan.stages)
+    for cell in plan.cells:
+        dev = [json.loads((store.entry(each.key) / "facts.json").read_text()) for each in cell.predict.choosers]
+        facts = json.loads((store.entry(cell.predict.key) / "facts.json").read_text())
+        means = [sum(each[f"layer_{layer}"] for each in dev) / len(dev) for layer in range(3)]
+        assert len(dev) == 2 and facts["layer"] == means.index(max(means))
+    assert from_plain(plain(plan.cells[0].predict)) == plan.cells[0].predict
+    lines = list(cli._layers(plan, {stage.key: store.manifest(stage.key) or {} for stage in plan.stages}))
+    assert len(lines) == 2 and all(", which is reported, chosen on dev: mini-retrieval test, groups 0.00-0.50" in line for line in lines)
+    assert run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True).run == 0
+
+
 def test_mining_finds_pairs_and_leaves_the_others_alone() -> None:
     draw = torch.Generator().manual_seed(3)
     examples, vectors = [], []
@@ -254,7 +423,7 @@ def test_mining_finds_pairs_and_leaves_the_others_alone() -> None:
     for threshold in (limit, None):
         answered = retrieve.mined(vectors, examples, threshold)
         assert [a.pred for a in answered] == [(f"c{i}",) if i % 4 == 0 else () for i in range(40)]
-        assert [a.gold for a in answered] == [a.pred for a in answered]
+        assert [gold_of(e) for e in examples if e.role == "query"] == [a.pred for a in answered]
     twice = [*examples, Parallel("q0 again", "text 0", "query", "c0")]
     assert retrieve.mined([*vectors, vectors[0]], twice, limit)[-1].pred == ()  # a text stands once
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import csv
 import html.parser
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from browser import open_browser
-from study_maker import TASKS, Cell, finder, make_study, task_of
+from study_maker import TASKS, Cell, finder, make_study, task_of, write_predictions
 from xstilts import scores
 from xstilts.analysis.transfer import Gain, Transfer, transfer
+from xstilts.languages import LANGUAGES
+from xstilts.plan import Read, together
 from xstilts.report import Cost, Facts, Report, evaluate, table, write_report
 from xstilts.report.charts import axis
 from xstilts.report.words import duration, number, signed, size, verdict
+from xstilts.scores import read_ranking
+from xstilts.stages import Rows
+from xstilts.task import Part
 
 Find = Callable[[str], Path | None]
 
@@ -194,7 +201,7 @@ def full_report(planted: tuple[list[Cell], Path]) -> Report:
         command="xstilts run toy",
         model_notes={"small": "its teacher was tuned on NLI data"},
         caps=("nli: train at most 8,000",),
-        data=("nli train: hash cut 0 to 0.9",),
+        data={"An epoch of each mix": ("both: nli en 300 of 400, hash cut",), "Searches": ()},
         versions={"numpy": "2"},
         costs=(Cost("target", 3, 61.0),),
     )
@@ -220,7 +227,9 @@ def test_transfer_csv_holds_every_interval(planted: tuple[list[Cell], Path], tmp
     gain = of(report.transfer, "bad", "").gain
     assert (float(row["estimate"]), float(row["low"]), float(row["high"])) == (gain.estimate, gain.low, gain.high)
     assert sum(r["what"] == "score" for r in rows) == len(report.transfer.levels)
-    assert {r["what"] for r in rows} == {"gain", "gap", "gap change", "score"}
+    assert {r["what"] for r in rows} == {"gain", "gap", "gap change", "score", "consistency"}
+    alike = {(r["intermediate"], r["language"]): r for r in rows if r["what"] == "consistency"}
+    assert len(alike) == len(report.consistency) == 4 * len(TASKS["nli"].languages)  # eleven languages and their mean
 
 
 class Reader(html.parser.HTMLParser):
@@ -298,6 +307,107 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             papers[scheme] = (seen["paper"], seen["ink"])
         assert papers["light"] != papers["dark"]
         assert browser.complaints == []
+
+
+def reads(task: str, languages: Sequence[str]) -> Iterator[Read]:
+    """English training and selection rows, and test rows and few shots in every language."""
+
+    def rows(part: Part, language: str, cap: int | None = None, without: tuple[Rows, ...] = ()) -> Rows:
+        return Rows(task, 1, part, part, language, language, (0, 0.9), cap, without)
+
+    test = rows("test", "en")
+    yield Read(rows("train", "en", 8000, (test,)), ("en",))
+    yield Read(rows("dev", "en", 300, (test,)), ("en",))
+    yield from together(rows("test", code, 500) for code in languages)
+    yield from together(rows("train", code, 10, (test, rows("test", code))) for code in languages)
+
+
+def test_languages_that_are_treated_alike_are_one_row() -> None:
+    codes = ("de", "sw", "zh")
+    train, _, test, few = reads("xnli", codes)
+    assert (test.languages, few.languages) == (codes, codes)
+    left = "without what stands in test (test en) or test (test each)"
+    assert few.line == f"train: xnli train, groups 0.00-0.90 of all rows, {left}, at most 10 [de sw zh]"
+    assert train.line.startswith("train: xnli train en, groups 0.00-0.90 of all rows, without what stands in test (test en), at most 8,000")
+    other = replace(few.rows, language="ru", without=(Rows("snli", 1, "test", "test", "en", ""),))
+    assert [each.languages for each in together([*(replace(test.rows, language=code) for code in ("de", "sw")), other])] == [
+        ("de", "sw"), ("ru",),
+    ]  # fmt: skip
+
+
+def test_the_data_are_folded_by_task_and_nothing_is_lost(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
+    tasks, codes = ("xnli", "udpos", "tatoeba", "mlqa", "pawsx", "xcopa"), tuple(code for code in LANGUAGES if code != "en")[:40]
+    rows = tuple(read for name in tasks for read in reads(name, codes))
+    layers = tuple(f"tatoeba, m after {i}: 50.0 at layer 7" for i in range(30))
+    caps = (*(f"{name}: test at most 500" for name in tasks), "and more")
+    page = write_report(report_of(*planted, Facts("toy", rows=rows, caps=caps, data={"Layers of retrieval": layers})), tmp_path)
+    html, text = page.read_text("utf-8"), (tmp_path / "report.md").read_text("utf-8")
+    data = html[html.index("<h2>Data</h2>") : html.index("</section>", html.index("<h2>Data</h2>"))]
+    assert data.count("<details>") == len(tasks) + 2 and "<details open" not in data
+    outside = re.sub(r"<summary>|</summary>|<[^>]*>", " ", re.sub(r"</summary>.*?</details>", "", data, flags=re.DOTALL))
+    assert len(outside.split()) < 100  # one line a task
+    assert "train in 41 languages, dev in 1 language, test in 40 languages" in outside
+    for name in tasks:
+        own = data[data.index(f"<summary>{name} ") :]
+        own = own[: own.index("</details>")]
+        assert own.count("<tr>") == 1 + 4 and own.count(" ".join(codes)) == 2
+        for said in ("groups 0.00-0.90 of all rows, at most 8,000", "at most 300", "at most 500", "at most 10<"):
+            assert said in own
+        assert text.count(f"| {name} |") == 4
+    for line in (*layers, *caps):
+        assert line in data and line in text
+
+
+# consistency
+
+
+def test_consistency_is_rankc_with_english_item_by_item(planted: tuple[list[Cell], Path]) -> None:
+    from xstilts.metrics import ragged
+    from xstilts.metrics.ranks import rank_consistency
+
+    cells, folder = planted
+    found = {(r.intermediate, r.target, r.language): r.rankc for r in report_of(cells, folder).consistency}
+    assert {target for _, target, _ in found} == {"nli"}  # retrieval has no fixed answers
+    keys = {(c.intermediate, c.language, c.seed): c.predict.key for c in cells if c.target == "nli"}
+
+    def ranked(language: str, seed: int) -> list[list[str]]:
+        scores = read_ranking(folder / keys["bad", language, seed] / "predictions.parquet").scores.reshape(-1, 3)
+        return [[TASKS["nli"].labels[i] for i in np.argsort(-row)] for row in scores]
+
+    for language in ("de", "ja"):
+        each = [rank_consistency(ragged(ranked("en", seed)), ragged(ranked(language, seed))).value for seed in range(4)]
+        interval = found["bad", "nli", language]
+        assert interval.estimate == pytest.approx(np.mean(each)) and interval.low < interval.estimate < interval.high
+        assert (interval.seeds, interval.kind) == (4, "seeds and items")
+    others = [found["bad", "nli", code].estimate for code in TASKS["nli"].languages if code != "en"]
+    assert found["bad", "nli", ""].estimate == pytest.approx(np.mean(others))
+
+
+def test_consistency_without_what_it_needs_is_left_out_and_named(tmp_path: Path) -> None:
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, targets=("nli",), items=10)
+    gone = next(c for c in cells if (c.intermediate, c.language, c.seed) == ("nli", "de", 2))
+    bare = next(c for c in cells if (c.intermediate, c.language, c.seed) == ("none", "en", 0))
+    path = tmp_path / bare.predict.key / "predictions.parquet"
+    ids = [f"nli-{n}" for n in range(10)]
+    write_predictions(path, ids, [""] * 10, [["yes"]] * 10, [["yes"]] * 10)  # one score an item
+    report = evaluate(Facts("toy"), cells, lambda key: None if key == gone.predict.key else tmp_path / key, task_of=task_of, resamples=50)
+    assert report.consistency == ()
+    assert "consistency of nli with en after nli (small): cells are missing" in report.transfer.left_out
+    assert "consistency of nli with en after none (small): its predictions hold no score of every answer" in report.transfer.left_out
+
+
+@pytest.mark.parametrize("gains", [{"none": 0.0, "nli": 2.0}, {"none": 0.0}])
+def test_the_page_shows_consistency_with_its_definition_in_one_fold(tmp_path: Path, gains: dict[str, float]) -> None:
+    cells = make_study(tmp_path, gains, targets=("nli",), items=10)
+    report = report_of(cells, tmp_path)
+    page = write_report(report, tmp_path / "out").read_text("utf-8")
+    fold = page[page.index("<details><summary>nli: consistency with English, RankC none ") :]
+    fold = fold[: fold.index("</details>")]
+    mean = {r.intermediate: number(r.rankc.estimate) for r in report.consistency if not r.language}
+    assert fold.count("<tr") == 1 + len(TASKS["nli"].languages) and "arXiv 2310.10378" in fold and "exp(N - j)" in fold
+    for step, value in mean.items():
+        assert f"{step} {value}" in fold.partition("</summary>")[0]
+        assert value in (tmp_path / "out" / "report.md").read_text("utf-8")
 
 
 def test_the_method_says_in_which_languages_models_were_trained() -> None:

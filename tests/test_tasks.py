@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from xstilts import metrics
+from xstilts.cli import app
 from xstilts.errors import DataError
 from xstilts.examples import Parallel, Passage, Text
 from xstilts.rows import available, check
@@ -79,6 +81,16 @@ def test_real_tasks_say_where_they_come_from(name: str) -> None:
     assert facts.homepage.startswith("https://")
     assert facts.citation.startswith("@") and facts.citation.count("{") == facts.citation.count("}")
     assert isinstance(facts.source, Files) and facts.source.get == facts.get
+
+
+@pytest.mark.parametrize("name", [name for name in names() if task(name).kind != "mask"])
+def test_the_command_prints_licence_and_bibtex(name: str, tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["--data", str(tmp_path), "tasks", name, "--rows", "0"])
+    assert said.exit_code == 0
+    assert f"  licence    {task(name).licence}\n" in said.stdout
+    entries = task(name).citation.count("@")
+    assert entries and said.stdout.rstrip("\n").endswith(task(name).citation)
+    assert task(name).citation.count("\n  title = {") == entries == task(name).citation.count("\n}")
 
 
 def test_an_unknown_task_is_refused_with_the_nearest() -> None:

@@ -287,10 +287,12 @@ def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
 def _planned(place: Place, name: str) -> tuple[Store, Plan]:
     from xstilts.estimate import counter
     from xstilts.plan import make_plan
+    from xstilts.provide import provide
     from xstilts.study import read_study
 
     study = read_study(name)
     store = place.open()
+    provide(study, place.data, place.offline)
     return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data))
 
 
@@ -391,12 +393,12 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
         parameters=made.parameters,
         trained_in=tuple(sorted({share.rows.language for stage in made.stages if isinstance(stage, Train) for share in stage.mix})),
-        data=(
-            *dict.fromkeys(made.data_lines),
-            *(f"an epoch of {line}" for line in made.mix_lines),
-            *_layers(made, manifests),
-            *_chosen(made, choices),
-        ),
+        rows=made.reads,
+        data={
+            "An epoch of each mix": made.mix_lines,
+            "Layers of retrieval": tuple(_layers(made, manifests)),
+            "Searches": tuple(_chosen(made, choices)),
+        },
         caps=_caps(study),
         versions={**versions(), **where},
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
@@ -405,17 +407,28 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
 
 def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The retrieval targets' layer, and the last one beside it: mean scores over languages and seeds."""
+    from xstilts.plan import spoken
+
     found: dict[tuple[str, str, str], list[tuple[int, float, int, float]]] = {}
+    seeds: dict[tuple[str, str, str], dict[int, dict[int, None]]] = {}  # by layer, the seeds whose model it is reported of
+    basis: dict[str, str] = {}
     for cell in made.cells:
         facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
         measured = sorted(int(name[6:]) for name in facts if name.startswith("layer_"))
         if measured:
             layer, last = int(facts["layer"]), measured[-1]
             each = (layer, float(facts[f"layer_{layer}"]), last, float(facts[f"layer_{last}"]))
-            found.setdefault((cell.target, cell.model, cell.intermediate), []).append(each)
+            place = (cell.target, cell.model, cell.intermediate)
+            found.setdefault(place, []).append(each)
+            seeds.setdefault(place, {}).setdefault(layer, {})[cell.seed] = None
+            if cell.predict.chosen_on:
+                basis[cell.target] = f", chosen on {spoken(cell.predict.chosen_on)}"
     for (target, model, step), rows in found.items():
         own, other = (sum(row[i] for row in rows) / len(rows) for i in (1, 3))
-        yield f"{target}, {model} after {step}: {own:.1f} at layer {rows[0][0]}, which is reported; {other:.1f} at the last, {rows[0][2]}"
+        by_layer = seeds[target, model, step]
+        names = [f"{layer} (seed {' '.join(map(str, of))})" if len(by_layer) > 1 else str(layer) for layer, of in sorted(by_layer.items())]
+        at = f"{own:.1f} at layer {' and '.join(names)}, which is reported{basis.get(target, '')}"
+        yield f"{target}, {model} after {step}: {at}; {other:.1f} at the last, {rows[0][2]}"
 
 
 def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:
@@ -443,6 +456,10 @@ def _caps(study: Study) -> tuple[str, ...]:
         each += ["training rows that also stand in a scored part are kept"] if splits.shared == "keep" else []
         if each:
             lines.append(f"{name}: {', '.join(each)}")
+    for name, own in study.hub.items():
+        at = [f"{own.repository or 'the repository of its file'} at {own.revision or 'its commit'}", *([own.config] if own.config else [])]
+        at += [f"{ours} is {theirs}" for names in (own.splits, own.columns) for ours, theirs in names.items()]
+        lines.append(f"{name}: rows of the hub, {', '.join(at)}")
     return tuple(lines)
 
 

@@ -22,6 +22,7 @@ from xstilts.executors.local import environment
 from xstilts.models import size as model_size
 from xstilts.plan import Plan
 from xstilts.rows import load
+from xstilts.run import rivals
 from xstilts.stages import Choose, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, parents, root
 from xstilts.store import Store, write_json
 
@@ -116,9 +117,9 @@ def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jo
 
 def disk(plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store: Store, jobs: int) -> tuple[int, int]:
     """Bytes of the study at its peak and after `keep` was applied (weights are fp32; drafts hold three times as much)."""
-    starts = {start.key for stage in plan.stages if isinstance(stage, Train | Merge) for start in parents(stage)}
+    among, groups = rivals(plan.stages)
+    going = {*among, *(stage.key for group in groups for stage in group[1:])}  # one of each group stays, whichever it will be
     here, then, biggest = 0, 0, 0
-    groups: set[tuple[str, str]] = set()
     for stage in plan.stages:
         size = known.get(root(stage).key)
         if isinstance(stage, Predict):
@@ -127,18 +128,15 @@ def disk(plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store
         else:
             own = 4 * size.parameters + 3_000_000 if size is not None else 0
             biggest = max(biggest, own)
-            group = (root(stage).key, "+".join(share.rows.task for share in stage.mix) if isinstance(stage, Train) else "")
             match plan.study.keep:
                 case "all":
                     then += own
-                case "best" if isinstance(stage, Pretrain) or stage.key in starts or group not in groups:
+                case "best" if stage.key not in going:
                     then += own
                 case "none" if isinstance(stage, Pretrain):
                     then += own
                 case _:
                     then += 3_000_000
-            if stage.key not in starts:
-                groups.add(group)
         here += own if stage.key in todo or isinstance(stage, Predict) or store.find_weights(stage.key) is not None else 0
     return here + (3 * biggest * min(jobs, len(todo))), then
 

@@ -93,3 +93,21 @@ def is_candidate(example: Example) -> bool:
 def group_of(example: Example) -> str:
     """The leakage group of an example: its own id where the reader named none."""
     return example.group or example.id
+
+
+def gold_of(example: Example) -> tuple[str, ...]:
+    """The gold answers as prediction files hold them: the label, the option's number, the tags, the accepted answers, the ids of
+    the right candidates; () where there are none, or the example is unlabelled.
+    """
+    match example:
+        case Text(label=str() as label):
+            return (label,)
+        case Choice(label=int() as option):
+            return (str(option),)
+        case Words(tags=tuple() as tags):
+            return tags
+        case Passage(answers=tuple() as answers):
+            return tuple(answer.text for answer in answers)
+        case Parallel():
+            return example.golds
+    return ()

@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ SOURCE = "source.json"  # beside the files: from which repository, commit and ta
 
 
 def fetch(
-    task: Task, data: Path, splits: Sequence[str] = (), languages: Sequence[str] = (), revision: str = "", cache: Path | None = None
-) -> tuple[Path, ...]:
+    task: Task, data: Path, splits: Sequence[str] = (), languages: Sequence[str] = (), revision: str = "", cache: Path | None = None,
+    offline: bool = False,
+) -> tuple[Path, ...]:  # fmt: skip
     """Fetches the splits (default: all that the hub has) in the languages (default: all) and returns the files written.
 
     `revision` replaces the task's commit. A file that is there from the same table and commit is not fetched again.
-    Raises DataError when the task has no repository, no commit is known, or a table cannot be had or holds no rows.
+    Raises DataError when the task has no repository, no commit is known, or a table cannot be had, holds no rows or, `offline`,
+    is not here.
     """
     hub = _of(task, revision)
     written: list[Path] = []
@@ -38,10 +41,39 @@ def fetch(
             for language in (table.only,) if table.only else languages or task.languages:
                 path = data / table.path.format(language=language)
                 origin = f"{hub.repository}@{hub.revision} {table.config.format(language=language)}/{table.split}"
+                origin += "".join(f", {theirs} as {ours}" for theirs, ours in table.renamed)
                 if not (path.is_file() and _origins(path).get(path.name) == origin):
+                    if offline:
+                        raise DataError(f"{path}: not here from {origin}, and --offline forbids to ask the hub; run once without it")
                     _write(path, _rows(hub, table, language, cache), origin)
                 written.append(path)
     return tuple(written)
+
+
+def named(task: Task, repository: str, revision: str, config: str, splits: Mapping[str, str], columns: Mapping[str, str]) -> Task:
+    """The task with what is given in place of its own repository, commit, configuration, splits (ours -> theirs) and columns
+    (ours -> theirs); "" and {} leave its own.
+
+    Raises DataError when the task's reader knows no rows of the hub, or none of such a split.
+    """
+    if task.hub is None:
+        raise DataError(f"no reader of hub rows is known for {task.name}. {task.get}")
+    for split in splits:
+        if split not in task.hub.tables:
+            known = ", ".join(task.hub.tables)
+            raise DataError(f'the reader knows no split "{split}" of the hub (it knows: {known}){nearest(split, task.hub.tables)}')
+    tables = {
+        split: tuple(_renamed(replace(t, config=config or t.config, split=splits.get(split, t.split)), columns) for t in own)
+        for split, own in task.hub.tables.items()
+    }
+    return replace(task, hub=Hub(repository or task.hub.repository, revision or task.hub.revision, tables))
+
+
+def _renamed(table: Table, columns: Mapping[str, str]) -> Table:
+    """The table with `columns` (ours -> theirs) in place of its own columns of our names; class columns stay such."""
+    own = dict(table.columns)  # () keeps all names as they are
+    classes = tuple(columns.get(own.get(theirs, theirs), theirs) for theirs in table.named)
+    return replace(table, named=classes, renamed=tuple((theirs, ours) for ours, theirs in columns.items()))
 
 
 def _of(task: Task, revision: str) -> Hub:
@@ -49,7 +81,8 @@ def _of(task: Task, revision: str) -> Hub:
         raise DataError(f"{task.name}: no repository of the hub is known for it. {task.get}")
     commit = revision or task.hub.revision
     if not commit:
-        raise DataError(f"{task.name}: no commit of {task.hub.repository} is known; name one with --revision (its page lists them)")
+        where = f"--revision, or in a study under [hub.{task.name}]"
+        raise DataError(f"{task.name}: no commit of {task.hub.repository} is known; name one with {where} (its page lists them)")
     if not re.fullmatch(r"[0-9a-f]{40}", commit):
         raise DataError(f'{task.name}: "{commit}" is no commit; give all 40 hexadecimal digits')
     return Hub(task.hub.repository, commit, task.hub.tables)
@@ -74,14 +107,16 @@ def _rows(hub: Hub, table: Table, language: str, cache: Path | None) -> Iterator
     except Exception as error:  # whatever the network, the hub or the file may say
         said = str(error).splitlines()[0] if str(error) else "no reason given"
         raise DataError(f"{where}: cannot be fetched ({type(error).__name__}: {said})") from None
-    columns = table.columns or tuple((name, name) for name in rows.column_names)
-    if absent := [theirs for theirs in (*dict(columns), *table.named) if theirs not in rows.column_names]:
+    # a column that is renamed is there under its new name only: readers know several names
+    own = table.columns or tuple((name, name) for name in rows.column_names if name not in dict(table.renamed))
+    columns = {ours: theirs for theirs, ours in (*own, *table.renamed)}
+    if absent := [theirs for theirs in (*columns.values(), *table.named) if theirs not in rows.column_names]:
         raise DataError(f'{where}: no column "{absent[0]}" (there are: {", ".join(rows.column_names)})')
     names = {column: _class_names(rows.features[column]) for column in table.named}
     prefix = table.prefix.format(english=language_row(language).name.lower()) if table.prefix else ""
     for row in rows:
         if not prefix or str(row["id"]).startswith(prefix):
-            yield {ours: _named(row[theirs], names.get(theirs)) for theirs, ours in columns}
+            yield {ours: _named(row[theirs], names.get(theirs)) for ours, theirs in columns.items()}
 
 
 def _text(path: Path | None) -> str | None:

@@ -21,7 +21,7 @@ import numpy as np
 from xstilts import scores
 from xstilts.benchmark import FORMS
 from xstilts.errors import DataError, ScoreError, StoreError, StudyError, nearest
-from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of, is_candidate
+from xstilts.examples import Example, gold_of, group_of, is_candidate
 from xstilts.metrics import Items
 from xstilts.plan import Cell, Plan, ingredients
 from xstilts.rows import load
@@ -154,12 +154,12 @@ def beside(plan: Plan, imports: Iterable[Imported]) -> Beside:
 
 
 def _same_data(plan: Plan, intermediate: str, task: Task) -> bool:
-    """As in a plan, where the intermediate choice bears the name of a task or of one of the study's mixes."""
-    if intermediate not in (*plan.study.mixes, *task_names()):
-        return False
+    """As the study's own cells after a choice of that name, else by the name of a task or of one of the study's mixes."""
+    own = [cell.same_data for cell in plan.cells if (cell.intermediate, cell.target) == (intermediate, task.name)]
+    if own or intermediate not in (*plan.study.mixes, *task_names()):
+        return any(own)
     names = {ingredient(name)[0] for name in ingredients(plan.study, intermediate)} - {TARGET}
-    seen = {pool for name in names for pool in find_task(name).pool}
-    return bool(seen & set(task.pool)) and task.trains
+    return task.trains and any(find_task(name).material & task.material for name in names)
 
 
 def _predict(each: Imported, rows: Rows, task: Task) -> Predict:
@@ -319,7 +319,7 @@ def _from_folder(path: Path, plan: Plan, data: Path, store: Store, named: Named,
     for each, predict, chosen, pred in made:
         with store.claim(predict.key) as draft:
             if draft is not None:
-                ids, groups, gold = [e.id for e in chosen], [group_of(e) for e in chosen], [_gold(e) for e in chosen]
+                ids, groups, gold = [e.id for e in chosen], [group_of(e) for e in chosen], [gold_of(e) for e in chosen]
                 try:
                     write_predictions(draft / "out" / scores.PREDICTIONS, ids, groups, gold, pred)
                 except OSError as error:
@@ -365,15 +365,15 @@ def _predictions(
     found = [row.values for row in read_rows(file, form)]
     if len(found) != len(examples):
         raise DataError(f"{file}: {len(found):,} rows, but {task.name} in {language} has {len(examples):,} in the data at hand")
-    right = [row.values for row in read_rows(labels, form)] if labels is not None else [_gold(e) for e in examples]
+    right = [row.values for row in read_rows(labels, form)] if labels is not None else [gold_of(e) for e in examples]
     if len(right) != len(examples):
         raise DataError(f"{labels}: {len(right):,} rows, but {task.name} in {language} has {len(examples):,} in the data at hand")
     if form.layout == "indices":
         return _by_index(found, right if labels is not None else None, examples, rows, data, file)
     for number, (example, pred, gold) in enumerate(zip(examples, found, right, strict=True), start=1):
-        if len(pred) != len(_gold(example)):
-            raise DataError(f"{file}: sentence {number} has {len(pred)} tags, but {len(_gold(example))} words in the data at hand")
-        if gold != _gold(example):
+        if len(pred) != len(gold_of(example)):
+            raise DataError(f"{file}: sentence {number} has {len(pred)} tags, but {len(gold_of(example))} words in the data at hand")
+        if gold != gold_of(example):
             raise DataError(f"{labels}: row {number} is labelled otherwise in the data at hand; are they in another order?")
     return found
 
@@ -388,29 +388,13 @@ def _by_index(found: Pred, right: Pred | None, examples: Sequence[Example], rows
     """Candidate numbers as ids. The labels say in which order the candidates stood; without, it is that of the data."""
     names = [e.id for e in load(rows, data) if is_candidate(e)]
     if right is not None:
-        gold = [_gold(e)[0] for e in examples]
+        gold = [gold_of(e)[0] for e in examples]
         at = {row[0]: name for row, name in zip(right, gold, strict=True)}
     else:
         at = {str(place): name for place, name in enumerate(names)}
     if strange := [row[0] for row in found if row[0] not in at]:
         raise DataError(f"{file}: candidate {strange[0]} of {len(at):,} (the first is 0)")
     return [(at[row[0]],) for row in found]
-
-
-def _gold(example: Example) -> tuple[str, ...]:
-    """The gold answers of an example as prediction files hold them."""
-    match example:
-        case Text(label=str() as label):
-            return (label,)
-        case Choice(label=int() as option):
-            return (str(option),)
-        case Words(tags=tuple() as tags):
-            return tags
-        case Passage(answers=tuple() as answers):
-            return tuple(answer.text for answer in answers)
-        case Parallel():
-            return example.golds
-    return ()
 
 
 def _source(path: Path) -> str:

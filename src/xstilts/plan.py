@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from xstilts.stages import (
     Train,
     lineage,
     root,
+    rows_read,
 )
 from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, ingredient, steps_of
 from xstilts.task import PARTS, Part, Parts, Task
@@ -45,7 +46,21 @@ class Cell:
     split: str
     seed: int
     predict: Predict
-    same_data: bool  # the target trains on material that the intermediate step has seen
+    same_data: bool  # the model has read more of the target's training material than the baseline does; see `same_data`
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A part of a task that a study reads, in languages that are treated alike: "*" stands for each of them in `rows`."""
+
+    rows: Rows
+    languages: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """All of it in one line: "test: xnli test, all rows, at most 300 [en de]"."""
+        text = describe(self.rows)
+        return text.replace(" *", "", 1) + f" [{' '.join(self.languages)}]" if self.rows.language == "*" else text
 
 
 @dataclass(frozen=True)
@@ -58,8 +73,15 @@ class Plan:
     where: Mapping[str, Where]  # key of a Pretrained -> its weights
     models: Mapping[str, Start]  # model name -> its start
     parameters: Mapping[str, int]  # model name -> parameters, where known before anything runs
-    data_lines: tuple[str, ...]  # where each part's rows come from, one line a part
+    reads: tuple[Read, ...]  # where each part's rows come from
+    layer_rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)  # retrieval target -> the dev rows that choose its layer
     mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
+
+    @property
+    def data_lines(self) -> tuple[str, ...]:
+        """Where each part's rows come from, one line a part."""
+        layers = (f"layer of {target}, chosen on {spoken(rows)}" for target, rows in self.layer_rows.items())
+        return (*dict.fromkeys(read.line for read in self.reads), *layers)
 
     def kind(self, stage: Stage) -> str:
         """What a stage is for: "pretrain", "intermediate", "target", "merge", "choose" or "predict"."""
@@ -170,6 +192,38 @@ def parts_of(study: Study, task: Task) -> Parts:
     return Parts(**{part: getattr(task.parts, part) if getattr(own, part) is None else getattr(own, part) for part in PARTS})
 
 
+def same_data(model: Start, task: Task, own: Rows) -> bool:
+    """True when the way to `model` read other rows of what `task` is trained on than `own`, the baseline's, or `own` twice.
+
+    So it is after NLI for XNLI, after the target's rows in other languages (translate-train) or of another split (few-shot),
+    after the target trained twice; not where one training reads the target's rows beside another task's.
+    """
+    read = [rows for rows in rows_read(model) if find_task(rows.task).material & task.material]
+    return read != [own]
+
+
+def together(rows: Iterable[Rows]) -> tuple[Read, ...]:
+    """The rows with "*" for their language, one for those that are then said in the same words.
+
+    What they leave out in their own language beside another one is "*" too.
+    """
+    found: dict[str, tuple[Rows, dict[str, None]]] = {}
+    for each in rows:
+        beside = {(other.task, other.split) for other in each.without if other.language != each.language}
+        others = (
+            replace(other, language="*") if other.language == each.language and (other.task, other.split) in beside else other
+            for other in each.without
+        )
+        alike = replace(each, language="*", without=tuple(others))
+        found.setdefault(describe(alike), (alike, {}))[1][each.language] = None
+    return tuple(Read(first, tuple(languages)) for first, languages in found.values())
+
+
+def spoken(rows: Sequence[Rows]) -> str:
+    """Where rows of one task in several languages come from, in one line (what they leave out is not said)."""
+    return "; ".join(read.line for read in together(replace(each, without=()) for each in rows))
+
+
 def _task(name: str, where: str, also: tuple[str, ...] = ()) -> Task:
     try:
         return find_task(name)
@@ -212,7 +266,8 @@ class _Planner:
             parameters={
                 name: models.size(where)["parameters"] for name, (_, where) in starts.items() if isinstance(where, Path)
             },
-            data_lines=tuple(self._data_lines()),
+            reads=tuple(dict.fromkeys(self._reads())),
+            layer_rows={cell.target: cell.predict.chosen_on for cell in cells if cell.predict.chosen_on},
             mix_lines=tuple(self.mix_lines),
         )
 
@@ -226,6 +281,11 @@ class _Planner:
             self._check_chain(chain)
         intermediates = [ingredient(t)[0] for chain in study.intermediates for t in ingredients(study, chain)]
         tasks |= {t: _task(t, "intermediates") for t in intermediates if t != TARGET}
+        if pool := study.retrieval.dev:
+            tasks[pool] = _task(pool, "retrieval.dev")
+            if tasks[pool].kind != "retrieve" or not parts_of(study, tasks[pool]).dev:
+                what = "is no retrieval task" if tasks[pool].kind != "retrieve" else "has no dev part; name a split for it under [splits]"
+                raise StudyError(f'retrieval.dev: "{pool}" {what}')
         for t in intermediates:
             if t != TARGET and not tasks[t].trains:
                 raise StudyError(f'intermediates: "{t}" has no training data')
@@ -315,8 +375,9 @@ class _Planner:
             if split:
                 parts = replace(parts, **{part: split})
             drop = self.study.splits.get(task.name, Splits()).shared == "drop"
+            halved = task.kind == "retrieve" and self.study.retrieval.layer == "dev"
             try:
-                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop)
+                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop, halved)
             except DataError as error:
                 there = available(task, getattr(parts, part), self.data) if getattr(parts, part) in task.source.splits else ()
                 hint = f" At hand: {' '.join(there)} (name them under [splits.{task.name}] languages)." if there else ""
@@ -438,14 +499,12 @@ class _Planner:
     def _cells(self, model: str, pretrained: Start, runtime: Runtime) -> Iterator[Cell]:
         study = self.study
         for chain in study.intermediates:
-            names = [ingredient(name)[0] for name in ingredients(study, chain)]
-            seen = {pool for name in names if name != TARGET for pool in find_task(name).pool}
             for seed in study.seeds:
                 for target in study.targets:
                     task = find_task(target)
                     for language in self._languages(task):
                         stage = self._model(pretrained, chain, task, language, seed, runtime)
-                        same = bool(seen & set(task.pool)) and task.trains
+                        same = task.trains and same_data(stage, task, self._rows(task, "train", task.train_language))
                         yield Cell(model, chain, target, language, study.part, seed, self._predict(stage, task, language, runtime), same)
 
     def _predict(self, model: Start, task: Task, language: str, runtime: Runtime) -> Predict:
@@ -454,10 +513,35 @@ class _Planner:
         if task.kind != "retrieve":
             return predict
         asked = self.study.retrieval
+        pool = "" if asked.pool == "mean" else asked.pool
+        if asked.layer == "dev":
+            return replace(predict, layer="dev", pool=pool, tune=self._tuned_on(task, language), chosen_on=self._layer_rows(task))
         # A layer that the model names goes first; "" stands for the model's, which is mostly the last.
         layer = asked.layer if root(model).layer == -1 and asked.layer != "last" else ""
-        pool = "" if asked.pool == "mean" else asked.pool
         return replace(predict, layer=layer, pool=pool, tune=self._tuned_on(task, language))
+
+    def _layer_rows(self, task: Task) -> tuple[Rows, ...]:
+        """The dev rows that choose a target's layer, one value a language. Raises StudyError where there are none."""
+        study = self.study
+        if study.part == "dev":
+            raise StudyError('retrieval.layer: "dev" needs dev rows apart from the scored ones, and this study scores the dev part')
+        own = bool(parts_of(study, task).dev)
+        if not own and not study.retrieval.dev:
+            raise StudyError(
+                f'retrieval.layer: "{task.name}" has no dev rows to choose a layer on; name a split for them under '
+                f'[splits.{task.name}] dev ("{parts_of(study, task).test}" is cut: half of its groups choose and are not scored), '
+                "or a task under [retrieval] dev"
+            )
+        pool = task if own else find_task(study.retrieval.dev)
+        split = parts_of(study, pool).dev
+        wanted = self._languages(task) if own else study.splits.get(pool.name, Splits()).languages or pool.languages
+        found = [self._rows(pool, "dev", code) for code in available(pool, split, self.data) if code in wanted]
+        if not found:
+            raise StudyError(f'retrieval.layer: {pool.name} {split}, which chooses it, is not at hand in {" ".join(wanted)}. {pool.get}')
+        if own or study.splits.get(pool.name, Splits()).shared == "keep":
+            return tuple(found)
+        scored = {code: self._rows(task, study.part, code) for code in self._languages(task)}
+        return tuple(replace(r, without=(*r.without, scored[r.language])) if r.language in scored else r for r in found)
 
     def _tuned_on(self, task: Task, language: str) -> Rows | None:
         """Labelled rows apart from the scored ones, where mining has some."""
@@ -476,8 +560,8 @@ class _Planner:
             raise StudyError(f'languages: "{task.name}" has none of {", ".join(wanted)} (it has: {", ".join(task.languages)})')
         return there
 
-    def _data_lines(self) -> Iterator[str]:
-        """One line a part; a part that is read in several languages names them at its end."""
+    def _reads(self) -> Iterator[Read]:
+        """The parts of each task, then what mixes read beside them; languages that are treated alike go together."""
         study = self.study
         trained = [t for chain in study.intermediates for t in ingredients(study, chain)]
         fitted: tuple[Part, ...] = ("train", "dev")
@@ -485,17 +569,11 @@ class _Planner:
             task = find_task(name)
             for part in fitted if task.trains else ():
                 if (used := self.rows.get((name, part, task.train_language, "", None))) is not None:
-                    yield describe(used)
+                    yield Read(used, (used.language,))
             if name in study.targets:
-                by_text: dict[str, list[str]] = {}
-                for language in self._languages(task):
-                    rows = self._rows(task, study.part, language)
-                    by_text.setdefault(describe(replace(rows, language="*")), []).append(language)
-                for text, languages in by_text.items():
-                    yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
-        other: dict[str, list[str]] = {}
-        for (name, part, language, split, most), rows in self.rows.items():
-            if part == "train" and (split or most or language != find_task(name).train_language):
-                other.setdefault(describe(replace(rows, language="*")), []).append(language)
-        for text, languages in other.items():
-            yield text.replace(" *", "", 1) + f" [{' '.join(languages)}]"
+                yield from together(self._rows(task, study.part, language) for language in self._languages(task))
+        yield from together(
+            rows
+            for (name, part, language, split, most), rows in self.rows.items()
+            if part == "train" and (split or most or language != find_task(name).train_language)
+        )

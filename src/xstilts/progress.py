@@ -34,7 +34,7 @@ def label(stage: Stage, names: Mapping[str, str]) -> str:
             return f"{_way(stage.model, names)}: {stage.rows.task} in {stage.rows.language}{_seed(stage.model)}"
 
 
-def _seed(stage: Start) -> str:
+def _seed(stage: Start | Predict) -> str:
     """The seed of the last training, where one alone is behind the stage."""
     if isinstance(stage, Train):
         return f", seed {stage.seed}"

@@ -38,8 +38,9 @@ CUTS: Mapping[tuple[str, ...], tuple[float, ...]] = {
 
 
 def part_rows(
-    task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash, drop: bool = True
-) -> Rows:
+    task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path, file_hash: FileHash, drop: bool = True,
+    halved: bool = False,
+) -> Rows:  # fmt: skip
     """The rows of one part of a task in one language, as a value; reads no rows.
 
     Training rows leave out what also stands in the dev and test rows of the training language, dev rows what stands
@@ -47,22 +48,23 @@ def part_rows(
     several parts share is cut in the training language, and in every language of a parallel task. Raises DataError for a
     part or language that the task does not have, a missing file, or a split that serves for scoring only.
     Rows of the splits that the task names under `apart` are left out of both. With `drop=False` nothing is left out,
-    as where a published number was made without care for such rows; `check` counts them.
+    as where a published number was made without care for such rows; `check` counts them. With `halved` a shared split is
+    cut in every language: what is chosen on dev rows in the scored languages must not see the scored ones.
     """
     split = _split(task, part, parts)
     if language not in task.languages and language != task.train_language:
         raise DataError(f'task {task.name} has no language "{language}"{nearest(language, task.languages)}')
     if cap is not None and cap < 1:
         raise DataError(f"cap of {task.name}, {part}: {cap} rows; give at least 1, or none for all")
-    rows = _whole(task, part, language, parts, data, file_hash)
+    rows = _whole(task, part, language, parts, data, file_hash, halved)
     if not drop:
         return replace(rows, split=split, cap=cap)
     without: list[Rows] = []
     for other in _PARTS[_PARTS.index(part) + 1 :]:
         if getattr(parts, other) and _there(task, getattr(parts, other), task.train_language, data):
-            without.append(_whole(task, other, task.train_language, parts, data, file_hash))
+            without.append(_whole(task, other, task.train_language, parts, data, file_hash, halved))
         if language != task.train_language and not task.parallel and _there(task, getattr(parts, other), language, data):
-            without.append(_whole(task, other, language, parts, data, file_hash))
+            without.append(_whole(task, other, language, parts, data, file_hash, halved))
     for name, scored in task.apart if part != "test" else ():
         if _there(find_task(name), scored, "en", data):
             without.append(_whole(find_task(name), "test", "en", Parts("", "", scored), data, file_hash))
@@ -78,11 +80,11 @@ def _split(task: Task, part: str, parts: Parts) -> str:
     return split
 
 
-def _whole(task: Task, part: Part, language: str, parts: Parts, data: Path, file_hash: FileHash) -> Rows:
+def _whole(task: Task, part: Part, language: str, parts: Parts, data: Path, file_hash: FileHash, halved: bool = False) -> Rows:
     split = _split(task, part, parts)
     hashes = [file_hash(path) for path in task.source.files(data, split, language)]
     cut = (0.0, 1.0)
-    if part != "test" or task.parallel or language == task.train_language:
+    if part != "test" or task.parallel or language == task.train_language or halved:
         sharing = tuple(p for p in _PARTS if getattr(parts, p) == split)
         if len(sharing) > 1:
             at = sharing.index(part)
@@ -214,20 +216,29 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     With `data`, the rows are counted (that reads them).
     """
     read = _reader(data, find_task) if data is not None else None
-    text = f"{rows.part}: {rows.task} {rows.split} {rows.language}"
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
-    low, high = rows.cut
-    text += f", {whole}" if rows.cut == (0.0, 1.0) else f", groups {low:.2f}-{high:.2f} of {whole}"
-    others = [
-        f"{other.part} ({other.split} {other.language})" if other.task == rows.task else f"{other.task} {other.split} {other.language}"
-        for other in rows.without
-        if (other.task, other.split) != (rows.task, rows.split)
-    ]
-    if others:
-        text += f", without what stands in {' or '.join(others)}"
-    if rows.cap is not None:
-        text += f", at most {rows.cap:,}"
+    without = f", without what stands in {text}" if (text := left_out(rows)) else ""
+    most = f", at most {rows.cap:,}" if rows.cap is not None else ""
+    text = f"{rows.part}: {rows.task} {rows.split} {rows.language}, {_cut(rows, whole)}{without}{most}"
     return text + (f" = {len(_selected(rows, read)):,}" if read else "")
+
+
+def chosen(rows: Rows) -> str:
+    """Which rows of the split those are: "groups 0.00-0.90 of all rows, at most 300"."""
+    return _cut(rows, "all rows") + (f", at most {rows.cap:,}" if rows.cap is not None else "")
+
+
+def _cut(rows: Rows, whole: str) -> str:
+    low, high = rows.cut
+    return whole if rows.cut == (0.0, 1.0) else f"groups {low:.2f}-{high:.2f} of {whole}"
+
+
+def left_out(rows: Rows) -> str:
+    """What the rows leave out, where it stands in another split: "test (test en)"; "" for nothing."""
+    others = [other for other in rows.without if (other.task, other.split) != (rows.task, rows.split)]
+    where = [f"{other.split} {'each' if other.language == '*' else other.language}" for other in others]
+    named = zip(others, where, strict=True)
+    return " or ".join(f"{other.part} ({at})" if other.task == rows.task else f"{other.task} {at}" for other, at in named)
 
 
 @dataclass(frozen=True, slots=True)

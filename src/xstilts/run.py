@@ -382,6 +382,24 @@ def _interrupts(inbox: local.Inbox) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def rivals(stages: tuple[Stage, ...]) -> tuple[tuple[str, ...], tuple[tuple[Train | Choose, ...], ...]]:
+    """What `keep = "best"` decides on: (keys of trainings that a choice stands for, groups of trainings of which one is kept).
+
+    A group is the trainings and choices of one mix of tasks after one pretrained model that have an English dev part. What
+    another training or a merge starts from is in neither: it stays.
+    """
+    starts = {start.key for stage in stages if isinstance(stage, Train | Merge) for start in parents(stage)}
+    candidates = (train.key for stage in stages if isinstance(stage, Choose) for train in stage.among)
+    among = tuple(key for key in dict.fromkeys(candidates) if key not in starts)
+    groups: dict[tuple[str, str], list[Train | Choose]] = {}
+    for stage in stages:
+        if isinstance(stage, Train | Choose) and stage.key not in starts and stage.key not in among:
+            train = stage if isinstance(stage, Train) else stage.among[0]
+            if train.select:
+                groups.setdefault((root(stage).key, "+".join(share.rows.task for share in train.mix)), []).append(stage)
+    return among, tuple(map(tuple, groups.values()))
+
+
 def weights_to_drop(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "best", "none"]) -> tuple[str, ...]:
     """Keys of the trainings whose weights a study with this `keep` does not want.
 
@@ -394,23 +412,20 @@ def weights_to_drop(stages: tuple[Stage, ...], store: Store, keep: Literal["all"
     made = [stage for stage in stages if isinstance(stage, Train | Merge | Choose)]
     if keep == "none":
         return tuple(stage.key for stage in made if store.find_weights(stage.key) is not None)
-    trains = [stage for stage in stages if isinstance(stage, Train | Choose)]
-    among = {train.key for stage in stages if isinstance(stage, Choose) and store.find_weights(stage.key) for train in stage.among}
-    starts = {start.key for stage in stages if isinstance(stage, Train | Merge) for start in parents(stage)}
-    passed = tuple(key for key in among - starts if store.find_weights(key) is not None)
-    best: dict[tuple[str, str], tuple[float, str]] = {}
-    scored: list[tuple[tuple[str, str], str]] = []
-    for stage in trains:
-        manifest = store.manifest(stage.key)
-        dev = manifest["facts"].get("dev") if manifest is not None else None
-        if stage.key in starts | among or dev is None:
-            continue
-        mix = stage.mix if isinstance(stage, Train) else stage.among[0].mix
-        group = (root(stage).key, "+".join(share.rows.task for share in mix))
-        scored.append((group, stage.key))
-        if group not in best or dev > best[group][0]:
-            best[group] = (dev, stage.key)
-    return (*passed, *(key for group, key in scored if best[group][1] != key and store.find_weights(key) is not None))
+    among, groups = rivals(stages)
+    chosen = {train.key for stage in stages if isinstance(stage, Choose) and store.find_weights(stage.key) for train in stage.among}
+    drop = [key for key in among if key in chosen]
+    for group in groups:
+        scored = [(stage.key, dev) for stage in group if (dev := _dev(stage, store)) is not None]
+        best = max(scored, key=lambda each: each[1], default=None)
+        drop += [key for key, _ in scored if best is not None and key != best[0]]
+    return tuple(key for key in drop if store.find_weights(key) is not None)
+
+
+def _dev(stage: Stage, store: Store) -> float | None:
+    """The score on the English dev part; None where the stage is not there or has none."""
+    manifest = store.manifest(stage.key)
+    return manifest["facts"].get("dev") if manifest is not None else None
 
 
 def apply_keep(stages: tuple[Stage, ...], store: Store, keep: Literal["all", "best", "none"]) -> int:

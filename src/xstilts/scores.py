@@ -231,22 +231,44 @@ def write_predictions(
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def read_predictions(path: Path) -> pa.Table:
-    """The table of one prediction file: id, group, gold, pred (the last two are lists). Raises ScoreError."""
+def read_predictions(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
+    """The table of one prediction file: id, group, gold, pred (the last two are lists), or other columns. Raises ScoreError."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            table = file.read(columns=list(_COLUMNS), use_threads=False)
+            table = file.read(columns=list(columns), use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ScoreError(f"{path}: cannot be read as predictions ({error}); remove the entry's folder and run again") from error
-    absent = [name for name in _COLUMNS if name not in table.column_names]
+    absent = [name for name in columns if name not in table.column_names]
     if absent:
         raise ScoreError(f"{path}: no column {', '.join(absent)}; it is not a prediction file of this version")
     if not table.num_rows:
         raise ScoreError(f"{path}: holds no rows")
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The scores of every answer behind a prediction file: item i has `scores[offsets[i]:offsets[i + 1]]`."""
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]  # an item's own id where it has no group
+    scores: np.ndarray[tuple[int], np.dtype[np.float64]]  # [T]
+    offsets: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N + 1]
+
+
+def read_ranking(path: Path) -> Ranking:
+    """What `write_predictions` put beside the answers of a file. Raises ScoreError."""
+    table = read_predictions(path, ("id", "group", "scores"))
+    ids = tuple(table.column("id").to_pylist())
+    column = table.column("scores").combine_chunks()
+    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
+    offsets = np.from_dlpack(column.offsets).astype(np.int64)
+    scores = np.array(column.flatten().to_pylist(), dtype=np.float64)
+    groups = tuple(group or name for group, name in zip(table.column("group").to_pylist(), ids, strict=True))
+    return Ranking(ids, groups, scores, offsets - offsets[0])
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:

@@ -6,8 +6,8 @@ speed or place (store, jobs, micro-batch, device memory) is not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
 from types import UnionType
 from typing import ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -167,22 +167,28 @@ class Predict(Keyed):
     max_length: int
     stride: int
     runtime: Runtime
-    layer: str = field(default="", metadata=LATER)  # retrieval: hidden state to embed with; see `layer_of`
+    layer: str = field(default="", metadata=LATER)  # retrieval: hidden state to embed with; see `layer_of`, or "dev"
     pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "mean" (also "") over the attended tokens
     tune: Rows | None = field(default=None, metadata=LATER)  # mining: rows that the threshold is tuned on; None: two folds
+    chosen_on: tuple[Rows, ...] = field(default=(), metadata=LATER)  # layer "dev": rows that choose it; (): they are `rows` themselves
+
+    @cached_property
+    def choosers(self) -> tuple[Predict, ...]:
+        """The predictions for the rows that choose the layer: each measures every layer, see `best_layer`."""
+        return tuple(replace(self, rows=rows, tune=None, chosen_on=()) for rows in self.chosen_on)
 
 
 Start = Pretrained | Pretrain | Train | Merge | Choose
 Stage = Pretrain | Train | Merge | Choose | Predict
 
 
-def parents(stage: Stage | Pretrained) -> tuple[Start, ...]:
+def parents(stage: Stage | Pretrained) -> tuple[Start | Predict, ...]:
     """What a stage stands on, in the order of its fields."""
     match stage:
         case Train():
             return (stage.start,)
         case Predict():
-            return (stage.model,)
+            return (stage.model, *stage.choosers)
         case Merge():
             return (stage.base, *stage.parts)
         case Choose():
@@ -206,6 +212,19 @@ def lineage(stage: Stage | Pretrained) -> Iterator[Stage]:
         yield stage
 
 
+def rows_read(model: Start) -> tuple[Rows, ...]:
+    """The rows that were trained on on the way to a model, once for every training that read them; a search read them once."""
+    match model:
+        case Train():
+            return (*rows_read(model.start), *(share.rows for share in model.mix))
+        case Merge():
+            return tuple(rows for part in model.parts for rows in rows_read(part))
+        case Choose():
+            return rows_read(model.among[0])
+        case Pretrain() | Pretrained():
+            return ()
+
+
 def layer_of(rule: str, depth: int, root_layer: int) -> int:
     """The hidden state that retrieval embeds with, for an encoder of `depth` layers (0: the embeddings).
 
@@ -220,6 +239,15 @@ def layer_of(rule: str, depth: int, root_layer: int) -> int:
         case _:
             layer = int(rule) if rule else root_layer
             return depth + 1 + layer if layer < 0 else layer
+
+
+def best_layer(measured: Sequence[Mapping[str, float]]) -> int:
+    """The layer with the highest mean score over what was measured on dev rows, the lowest of equals.
+
+    Each holds a score as "layer_N" for every layer of one encoder; other entries are not looked at.
+    """
+    layers = sorted(int(name.removeprefix("layer_")) for name in measured[0] if name.startswith("layer_"))
+    return max(layers, key=lambda layer: (sum(each[f"layer_{layer}"] for each in measured) / len(measured), -layer))
 
 
 def from_plain(value: object) -> Start | Stage:

@@ -19,7 +19,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 NONE = "none"  # the intermediate that is no training
 TARGET = "target"  # in a chain or a mix: the target of the cell, whichever it is
 OWN, EVERY = "own", "*"  # of a mix's task, in place of a language: the language that the cell is scored in, every scored one
-LAYER = re.compile(r"14/24|last|-?[0-9]+")
+LAYER = re.compile(r"14/24|last|dev|-?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,16 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """How sentences are embedded: `layer` is "14/24" (that share of the depth), "last" or a number; see `stages.layer_of`."""
+    """How sentences are embedded: `layer` is "14/24" (that share of the depth), "last" or a number; see `stages.layer_of`.
+
+    "dev" takes the layer that is best on the target's dev part, for each model by itself, or where it has none on the dev part
+    of the retrieval task that `dev` names.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     layer: str = "14/24"
     pool: Literal["first", "mean"] = "mean"
+    dev: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +102,18 @@ class Splits:
     test: str | None = None
     languages: tuple[str, ...] = ()  # () means every language of the task
     shared: Literal["drop", "keep"] = "drop"  # training rows that also stand in a scored part
+
+
+@dataclass(frozen=True, slots=True)
+class OnHub:
+    """Where a task's rows are on the hub, in place of what its file says ("" and {}: as it says); see `provide`."""
+
+    __pydantic_config__: ClassVar = STRICT
+    repository: str = ""
+    revision: str = ""  # a full commit
+    config: str = ""  # the configuration (subset); "{language}" stands for the code
+    splits: Mapping[str, str] = field(default_factory=dict)  # our split -> theirs
+    columns: Mapping[str, str] = field(default_factory=dict)  # our column -> theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +153,7 @@ class Study:
     search: Mapping[str, Search] = field(default_factory=dict)  # by task or mix, or "all"
     retrieval: Retrieval = field(default_factory=Retrieval)
     splits: Mapping[str, Splits] = field(default_factory=dict)
+    hub: Mapping[str, OnHub] = field(default_factory=dict)  # the tasks whose rows are taken from the hub
     caps: Mapping[str, Caps] = field(default_factory=dict)  # task name, or "all"
     recipe: Recipe = field(default_factory=Recipe)
     recipes: Mapping[str, Recipe] = field(default_factory=dict)  # by task or mix
@@ -251,8 +269,8 @@ def _first_error(error: Any) -> str:
 
 def _keys_at(where: list[str]) -> list[str]:
     tables = {
-        "encoders": Encoder, "mixes": Mix, "merges": Merged, "search": Search, "retrieval": Retrieval, "splits": Splits, "caps": Caps,
-        "recipe": Recipe, "recipes": Recipe,
+        "encoders": Encoder, "mixes": Mix, "merges": Merged, "search": Search, "retrieval": Retrieval, "splits": Splits, "hub": OnHub,
+        "caps": Caps, "recipe": Recipe, "recipes": Recipe,
     }  # fmt: skip
     table = tables.get(where[0], Study) if where else Study
     return [f.name for f in fields(table)]
@@ -301,7 +319,16 @@ def _check_values(study: Study) -> None:
         if len(search.lr) < 2 or len(set(search.lr)) < len(search.lr) or min(search.lr) <= 0:
             raise StudyError(f"search.{name}.lr: give two or more different rates above 0")
     if not LAYER.fullmatch(study.retrieval.layer):
-        raise StudyError(f'retrieval.layer: expected "14/24", "last" or a number in quotes, got "{study.retrieval.layer}"')
+        raise StudyError(f'retrieval.layer: expected "14/24", "last", "dev" or a number in quotes, got "{study.retrieval.layer}"')
+    if study.retrieval.dev and study.retrieval.layer != "dev":
+        raise StudyError(f'retrieval.dev: "{study.retrieval.dev}" chooses a layer where layer = "dev", and it is "{study.retrieval.layer}"')
+    for name, own in study.hub.items():
+        if own.revision and not re.fullmatch(r"[0-9a-f]{40}", own.revision):
+            raise StudyError(f'hub.{name}.revision: pin the full commit (40 hexadecimal digits), got "{own.revision}"')
+        if own.repository and not own.revision:
+            raise StudyError(f'hub.{name}.revision is missing: which commit of "{own.repository}"? (40 hexadecimal digits)')
+        if set("{}") & set(own.config.replace("{language}", "")):
+            raise StudyError(f'hub.{name}.config: only {{language}} can stand in braces, got "{own.config}"')
     for name, caps in study.caps.items():
         for part in ("train", "dev", "test"):
             if (cap := getattr(caps, part)) is not None and cap < 1:

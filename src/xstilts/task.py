@@ -20,9 +20,10 @@ class Table:
     """One split as the hub keeps it, and where its rows go: a JSON Lines file that the task's reader knows.
 
     `{language}` stands for the code in `config` and `path`. `columns` picks and renames columns (theirs -> ours); ()
-    keeps all. `named` are class columns that are written as names in place of numbers ("-" for -1, unlabelled).
-    `only` is the one language that the table is in. `prefix` keeps the rows whose "id" starts with it, where one
-    table holds several languages (`{english}`: the language's English name in lower case).
+    keeps all. `renamed` (theirs, ours) are taken beside those, in place of what has our name, and under that alone.
+    `named` are class columns that are written as names in place of numbers ("-" for -1, unlabelled). `only` is the one
+    language that the table is in. `prefix` keeps the rows whose "id" starts with it, where one table holds several
+    languages (`{english}`: the language's English name in lower case).
     """
 
     config: str
@@ -32,6 +33,7 @@ class Table:
     named: tuple[str, ...] = ()
     only: str = ""
     prefix: str = ""
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def english(config: str, path: str, named: tuple[str, ...] = (), **splits: str) -> Mapping[str, tuple[Table, ...]]:
@@ -96,7 +98,7 @@ class Task:
     parts: Parts = field(default_factory=Parts)
     train_language: str = "en"
     parallel: bool = False  # the test rows are the same items in every language
-    pool: tuple[str, ...] = ()  # names of the training material: tasks that share one are "same data"
+    pool: tuple[str, ...] = ()  # the data sets that its training rows come from, where others may use them too; see `material`
     apart: tuple[tuple[str, str], ...] = ()  # (task, split) whose English rows training and selection always leave out
     chance: float | None = None  # headline score on 0-100 of guessing; None where it has no meaning
     no_answer: bool = False  # span: a context may hold no answer
@@ -111,6 +113,11 @@ class Task:
     get: str = ""  # how to get the data and where to put it
     hub: Hub | None = None  # the same rows on the hub, for who asks for them
     version: int = 1  # raise when the reader's rows change
+
+    @property
+    def material(self) -> frozenset[str]:
+        """Names of what its training rows are made of; tasks that share one are "same data"."""
+        return frozenset((self.name, *self.pool))
 
     @property
     def trains(self) -> bool:

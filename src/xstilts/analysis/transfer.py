@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from xstilts.analysis.consistency import METRIC, Consistency
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import Pretrain, Pretrained
 from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, slope_weights
@@ -156,7 +157,7 @@ class Sample:
         return not any((*place, seed) in self.alone for place, weight in weights.items() if weight for seed in self.seeds(weights))
 
     def same_data(self, model: str, intermediate: str) -> bool:
-        """True when the intermediate step saw the material that the target is trained on."""
+        """True when models of this choice read more of the target's training material than the baseline does."""
         return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
 
 
@@ -200,8 +201,8 @@ COLUMNS = (
 )
 
 
-def write_csv(study: str, found: Transfer, path: Path) -> None:
-    """Writes every score, gain, gap, change of a gap and trend with its interval, one a line, sorted, LF, `repr` of numbers.
+def write_csv(study: str, found: Transfer, path: Path, alike: Iterable[Consistency] = ()) -> None:
+    """Writes every score, gain, gap, change of a gap, trend and consistency with its interval, one a line, sorted, LF, `repr` of numbers.
 
     `language` is "mean" for the mean over a target's languages, `target` is "mean" for the mean over targets.
     """
@@ -221,6 +222,9 @@ def write_csv(study: str, found: Transfer, path: Path) -> None:
     for trend in found.trends:
         place = ("+".join(trend.models), trend.intermediate, trend.target, "mean", f"{trend.what} per doubling", trend.metric)
         rows.append((place, trend.slope, trend.same_data))
+    for one in alike:
+        place = (one.model, one.intermediate, one.target, one.language or "mean", "consistency", METRIC)
+        rows.append((place, one.rankc, one.same_data))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)

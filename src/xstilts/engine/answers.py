@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """Gold and predicted answers of one example as texts, and the scores behind them."""
+    """Predicted answers of one example as texts, and the scores behind them."""
 
-    gold: tuple[str, ...]
     pred: tuple[str, ...]
     scores: tuple[float, ...]

@@ -54,7 +54,6 @@ def answers(
 ) -> list[Answered]:
     """The likeliest label of each example; scores are the logits in the order of task.labels."""
     result = []
-    for example, row in zip(examples, torch.stack(list(logits_rows)), strict=True):
-        label = example.label if isinstance(example, Text) else None
-        result.append(Answered(() if label is None else (label,), (task.labels[int(row.argmax())],), tuple(row.tolist())))
+    for row in torch.stack(list(logits_rows)):
+        result.append(Answered((task.labels[int(row.argmax())],), tuple(row.tolist())))
     return result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,9 +19,9 @@ from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
 from xstilts.engine.model import Model, encoder_folder, load_head
 from xstilts.errors import DataError
-from xstilts.examples import Example, Parallel, group_of, is_candidate
+from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.scores import PREDICTIONS, write_predictions
-from xstilts.stages import Predict, Rows, layer_of, root
+from xstilts.stages import Predict, Rows, best_layer, layer_of, root
 from xstilts.task import Task
 
 BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answers
@@ -34,10 +34,12 @@ def _loaded(folder: Path, device: str) -> Model:
 
 
 def predict(
-    stage: Predict, model: Path, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path
-) -> None:
+    stage: Predict, model: Path, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path,
+    measured: Sequence[Mapping[str, float]] = (),
+) -> None:  # fmt: skip
     """Write predictions.parquet and facts.json into `out`. `model` is the folder of stage.model.
 
+    `measured` are the facts of stage.choosers, in order: with layer "dev" they say which layer to take.
     Raises DataError for rows without label, ModelError when model and task do not fit.
     """
     started = time.perf_counter()
@@ -59,7 +61,7 @@ def predict(
             labelled = load(stage.tune)
             _refuse_unlabelled(labelled, task, stage.tune)
             tune = (labelled, columns_of(stage.tune, lambda: labelled))
-        answered, layers = _retrieved(loaded, stage, task, examples, made, tune)
+        answered, layers = _retrieved(loaded, stage, task, examples, made, tune, measured)
     else:
         head = load_head(model, loaded.encoder, task).to(device).eval()
         rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
@@ -70,7 +72,7 @@ def predict(
         out / PREDICTIONS,
         [e.id for e in asked],
         [group_of(e) for e in asked],
-        [a.gold for a in answered],
+        [gold_of(e) for e in asked],
         [a.pred for a in answered],
         [a.scores for a in answered],
     )
@@ -86,16 +88,21 @@ def predict(
 
 
 def _retrieved(
-    model: Model, stage: Predict, task: Task, examples: Sequence[Example], made: Columns, tune: tuple[Sequence[Example], Columns] | None
-) -> tuple[list[Answered], dict[str, float]]:
+    model: Model, stage: Predict, task: Task, examples: Sequence[Example], made: Columns, tune: tuple[Sequence[Example], Columns] | None,
+    measured: Sequence[Mapping[str, float]],
+) -> tuple[list[Answered], dict[str, float]]:  # fmt: skip
     """The answers at the stage's layer, and the headline score on 0-100 at every layer that was measured.
 
     One pass through the encoder gives all of them; of mining, whose texts are large, the stage's and the last alone. A stage
-    that names no layer is the model's own and measures nothing beside.
+    that names no layer is the model's own and measures nothing beside. Where dev rows choose the layer, they measure all.
     """
     depth = hf.depth(model.encoder)
-    layer = layer_of(stage.layer, depth, root(stage).layer)
-    beside = range(depth + 1) if task.retrieval != "mining" else (layer, depth)
+    choosing = stage.layer == "dev" and not stage.chosen_on
+    if choosing:
+        layer = depth  # until all are measured
+    else:
+        layer = best_layer(measured) if stage.layer == "dev" else layer_of(stage.layer, depth, root(stage).layer)
+    beside = range(depth + 1) if task.retrieval != "mining" or choosing else (layer, depth)
     wanted = sorted({layer, *(beside if stage.layer else ())})
     pool, device, precision = stage.pool or "mean", stage.runtime.device, stage.runtime.precision
     rows = list(vectors(model, made, wanted, pool, device, precision))
@@ -108,11 +115,12 @@ def _retrieved(
             found[each] = retrieve.mined(own, examples, threshold)
         else:
             found[each] = retrieve.answers(own, made, examples, task)
-    scores: dict[str, float] = {"layer": layer}
+    scores: dict[str, float] = {}
     for each in wanted if stage.layer else ():
-        gold, pred = [a.gold for a in found[each]], [a.pred for a in found[each]]
+        gold, pred = [gold_of(e) for e in scored(examples)], [a.pred for a in found[each]]
         scores[f"layer_{each}"] = metrics.items(task.metrics[0], task, stage.rows.language, gold, pred).value
-    return found[layer], scores
+    layer = best_layer([scores]) if choosing else layer
+    return found[layer], {"layer": layer, **scores}
 
 
 def scored(examples: Sequence[Example]) -> list[Example]:

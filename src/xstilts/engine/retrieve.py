@@ -40,8 +40,8 @@ def answers(
     ids = [both[i].id for i in candidates]
     best, scores = mining.nearest(vectors[queries], vectors[candidates], min(DEPTH, len(candidates)))
     result = []
-    for q, found, own in zip(queries, best, scores, strict=True):
-        result.append(Answered(both[q].golds, tuple(ids[c] for c in found), tuple(map(float, own))))
+    for found, own in zip(best, scores, strict=True):
+        result.append(Answered(tuple(ids[c] for c in found), tuple(map(float, own))))
     return result
 
 
@@ -65,7 +65,7 @@ def mined(vectors_rows: Sequence[Tensor], examples: Sequence[Example], threshold
     for e in examples:
         if isinstance(e, Parallel) and e.role == "query":
             found = partner.get(e.id)
-            result.append(Answered(e.golds, (found[0],) if found else (), (found[1],) if found else ()))
+            result.append(Answered((found[0],) if found else (), (found[1],) if found else ()))
     return result
 
 

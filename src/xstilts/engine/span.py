@@ -117,9 +117,8 @@ def answers(
                 at = made.bounds[r]
                 best = score
                 text = example.context[made.tokens["start"][at + a] : made.tokens["end"][at + b]]
-        gold = () if example.answers is None else tuple(a.text for a in example.answers)
         chosen = "" if task.no_answer and null > best else text
-        result.append(Answered(gold, (chosen,), (max(best, -1e9), null)))
+        result.append(Answered((chosen,), (max(best, -1e9), null)))
     return result
 
 

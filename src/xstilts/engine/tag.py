@@ -110,5 +110,5 @@ def answers(
             best = logits_rows[r].argmax(-1).numpy()
             for position in np.flatnonzero(word >= 0):
                 tags[word[position]] = task.labels[best[position]]
-        result.append(Answered(example.tags or (), tuple(tags), ()))
+        result.append(Answered(tuple(tags), ()))
     return result

@@ -28,7 +28,7 @@ from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.predict import logits as predict_logits
 from xstilts.errors import DataError, Stopped, TrainingError
-from xstilts.examples import Example
+from xstilts.examples import Example, gold_of
 from xstilts.stages import Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
@@ -233,7 +233,8 @@ def _select(
     for task, made, examples, language in dev:
         rows = list(predict_logits(model, model.heads[task.name], task, made, pool, device, precision))
         answered = ANSWERS[task.kind].answers(rows, made, examples, task)
-        scores.append(metrics.items(task.metrics[0], task, language, [a.gold for a in answered], [a.pred for a in answered]).value)
+        gold, pred = [gold_of(e) for e in examples], [a.pred for a in answered]
+        scores.append(metrics.items(task.metrics[0], task, language, gold, pred).value)
     return float(np.mean(scores))
 
 

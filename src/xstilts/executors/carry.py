@@ -54,6 +54,7 @@ def carry_out(stage: Stage, place: Place) -> None:
         raise ModelError("no CUDA device on this machine; use --device cpu")
     try:
         _carry_out(stage, place)
+        _describe(stage, place)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             f"the {stage.runtime.device} memory is full: use --jobs 1, or a smaller batch or max_length"
@@ -102,7 +103,25 @@ def _carry_out(stage: Stage, place: Place) -> None:
             from xstilts.engine.predict import predict
 
             model = place.weights_of(stage.model)
-            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache)
+            measured = [_facts_of(each, place.store) for each in stage.choosers]
+            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured)
+
+
+def _describe(stage: Stage, place: Place) -> None:
+    """Put a card beside a new encoder; one that was chosen has its own already."""
+    from xstilts.card import CARD, pretrained, write_card
+
+    folder = place.draft / "out" / "encoder"
+    if folder.is_dir() and not (folder / CARD).exists():
+        write_card(stage, place.data, folder, [place.weights_of(start) for start in pretrained(stage)])
+
+
+def _facts_of(stage: Predict, store: Store) -> Mapping[str, float]:
+    manifest = store.manifest(stage.key)
+    if manifest is None:
+        raise StoreError(f"the predictions of stage {stage.key[:12]} are no longer in {store.path}; run again to make them")
+    found: Mapping[str, float] = manifest["facts"]
+    return found
 
 
 def facts(out: Path) -> dict[str, object]:

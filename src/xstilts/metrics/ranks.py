@@ -6,7 +6,7 @@ import numpy as np
 
 from xstilts.errors import ScoreError
 from xstilts.metrics.items import Floats, Items
-from xstilts.metrics.ragged import Ragged, shared_names
+from xstilts.metrics.ragged import Ints, Ragged, shared_names
 from xstilts.metrics.rows import check_filled, check_rows
 
 DEPTH = 20
@@ -55,6 +55,31 @@ def rank_consistency(one: Ragged, other: Ragged) -> Items:
         span = slice(int(one.offsets[row]), int(one.offsets[row + 1]))
         values[row] = _overlap(one_codes[span].tolist(), other_codes[span].tolist(), row)
     return Items("rankc", values, np.ones(len(one)))
+
+
+def score_consistency(one: Floats, other: Floats, offsets: Ints) -> Items:
+    """RankC (see `rank_consistency`) of the rankings that two languages' scores give: num on 0-1 for each item, den = 1.
+
+    Item i has the candidates `offsets[i]:offsets[i + 1]` of both [T], in the same order; of equal scores the first stands first.
+    A candidate is shared from the place on where both have listed it, so that item's value is the sum over its candidates c of
+    sum_{j >= m(c)} w_j / j, m(c) the larger of its two places, w_j the normalised exp(N - j).
+    """
+    lengths = np.diff(offsets)
+    values = np.zeros(len(lengths))
+    for size in np.unique(lengths).tolist():
+        rows = np.flatnonzero(lengths == size)
+        at = offsets[rows][:, None] + np.arange(size)
+        last = np.maximum(_places(one[at]), _places(other[at]))
+        weights = np.exp(-np.arange(size, dtype=np.float64))
+        credit = np.cumsum((weights / weights.sum() / np.arange(1, size + 1))[::-1])[::-1]
+        values[rows] = credit[last].sum(axis=1)
+    return Items("rankc", values, np.ones(len(values)))
+
+
+def _places(scores: Floats) -> Ints:
+    """The place of each candidate [N, K] by score, 0 the highest."""
+    places: Ints = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1, kind="stable")
+    return places
 
 
 def _overlap(first: list[int], second: list[int], row: int) -> float:

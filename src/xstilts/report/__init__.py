@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from xstilts import scores
 from xstilts.analysis import transfer
+from xstilts.analysis.consistency import consistency
 from xstilts.report.facts import Cost, Facts, Report
 from xstilts.report.text import markdown, table
 from xstilts.scores import CellLike, Find, Result, Results, TaskOf
@@ -41,11 +43,14 @@ def evaluate(
     results = Results((*found_here.results, *known), found_here.missing)
     planned = (*asked, *(result.cell for result in known))
     found = transfer.transfer(results, task_of, np.random.default_rng(rng_seed), facts.parameters, resamples)
+    # a stream of its own, so that the others stay as they are
+    alike, left_out = consistency(asked, find, task_of, np.random.default_rng((rng_seed, 1)), resamples)
+    found = replace(found, left_out=(*found.left_out, *left_out))
     rows = scores.scores_of(facts.study, results)
     tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}
     models = tuple(dict.fromkeys(cell.model for cell in planned))
     steps = tuple(dict.fromkeys(cell.intermediate for cell in planned))
-    return Report(facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed)
+    return Report(facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike)
 
 
 def write_report(report: Report, out: Path) -> Path:
@@ -58,7 +63,7 @@ def write_report(report: Report, out: Path) -> Path:
     texts = {"report.md": markdown(report), "index.html": page(report)}
     out.mkdir(parents=True, exist_ok=True)
     scores.write_csv(report.scores, out / "scores.csv")
-    transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv")
+    transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv", report.consistency)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8", newline="\n")
     return out / "index.html"

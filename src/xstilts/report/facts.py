@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xstilts.analysis.consistency import Consistency
 from xstilts.analysis.transfer import Transfer
+from xstilts.plan import Read
 from xstilts.scores import CellLike, Score
 from xstilts.task import Task
 
@@ -29,7 +31,8 @@ class Facts:
     notes: tuple[str, ...] = ()  # on the study as a whole
     model_notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of a model, printed at the top
     parameters: Mapping[str, int] = field(default_factory=dict)  # model -> parameters
-    data: tuple[str, ...] = ()  # where each part's rows come from, one line a part
+    rows: tuple[Read, ...] = ()  # where each part's rows come from
+    data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what else is to be said of the data, lines by heading
     caps: tuple[str, ...] = ()  # every cap and every split that replaces another, one line each
     versions: Mapping[str, str] = field(default_factory=dict)  # package or machine fact -> version
     costs: tuple[Cost, ...] = ()
@@ -51,3 +54,4 @@ class Report:
     missing: tuple[CellLike, ...]
     resamples: int
     rng_seed: int
+    consistency: tuple[Consistency, ...] = ()  # between languages

@@ -7,9 +7,10 @@ from importlib.resources import files
 from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import charts
 from xstilts.report.facts import Report
-from xstilts.report.text import method
+from xstilts.report.text import RANKC, RANKC_SOURCE, method
 from xstilts.report.view import View, family, name
-from xstilts.report.words import bounds, clear, duration, half, number, signed, size, verdict
+from xstilts.report.words import bounds, clear, duration, half, number, parts_read, signed, size, verdict
+from xstilts.rows import chosen, left_out
 
 
 def page(report: Report) -> str:
@@ -23,7 +24,8 @@ def page(report: Report) -> str:
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family
+        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
+        parts_read=parts_read, chosen=chosen, left_out=left_out,
     )
     view = View(report)
     standing = {
@@ -44,6 +46,7 @@ def page(report: Report) -> str:
         report=report,
         facts=report.facts,
         baseline=BASELINE,
+        rankc=(RANKC, RANKC_SOURCE),
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),  # our own file, not a study's text
         verdict=verdict(report),
         method=method(report),

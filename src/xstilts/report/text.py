@@ -8,7 +8,14 @@ from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
 from xstilts.report.words import bounds, duration, half, number, signed, size, verdict
+from xstilts.rows import chosen, left_out
 from xstilts.stats import LEVEL
+
+RANKC = (
+    "RankC: for each test item the answers are ranked by the model's scores in both languages; the overlap of the two lists of the first j "
+    "answers, over j, is weighted by exp(N - j) and averaged over j = 1 ... N. 100 means equal rankings, whether right or wrong."
+)
+RANKC_SOURCE = "Qi et al. 2023, Cross-Lingual Consistency of Factual Knowledge in Multilingual Language Models, arXiv 2310.10378, section 3"
 
 
 def table(report: Report) -> str:
@@ -98,7 +105,18 @@ def _lines(report: Report) -> Iterable[str]:
         for target in view.targets:
             yield from _language_lines(view, model, target, at)
     yield from _trend_lines(view)
-    yield from ("## Data", "", *(f"- {line}" for line in (*facts.data, *facts.caps)), "")
+    yield from ("## Data", "", *(f"- {line}" for line in facts.caps), "")
+    if view.rows:
+        yield from _grid(
+            ["task", "part", "split", "languages", "rows", "left out"],
+            (
+                [task, r.rows.part, r.rows.split, " ".join(r.languages), chosen(r.rows), left_out(r.rows)]
+                for task, reads in view.rows.items()
+                for r in reads
+            ),
+        )
+    for heading, lines in facts.data.items():
+        yield from (f"{heading}:", "", *(f"- {line}" for line in lines), "") if lines else ()
     yield from ("## Method", "", *(f"- {line}" for line in method(report)), "")
     if report.missing or report.transfer.left_out:
         yield from ("## Not computed", "")
@@ -148,7 +166,8 @@ def method(report: Report) -> tuple[str, ...]:
         )
     lines += [
         "In the verdict, P values are corrected with Holm's method over all gains of one kind; single intervals are not.",
-        "Cells marked 'same data' train twice on the same rows; they are shown, and kept out of means and verdict.",
+        "Cells marked 'same data' (=) read more of the target's training material than the baseline does: the same data set as an "
+        "intermediate task, the target twice, or in other languages or splits. They are shown, and kept out of means and verdict.",
         "Items of different targets count as independent. An interval is about these test sets and this way of training: "
         "it says nothing about other languages, sizes or hyperparameters.",
         "Where every item and seed scores the same, an interval has no width; that is a limit of the method, not certainty.",
@@ -212,6 +231,19 @@ def _language_lines(view: View, model: str, target: str, at: str) -> Iterable[st
     yield from _grid(
         ["language", *view.steps], ([f"{name(code)} ({code})", *(cell(step, code) for step in view.steps)] for code in codes)
     )
+    if steps := view.consistent(model, target):
+        first = view.task(target).train_language
+        others = [code for code in codes if code != first]
+
+        def alike(step: str, code: str) -> str:
+            found = view.consistency.get((model, step, target, code))
+            return "missing" if found is None else f"{number(found.estimate)} [{bounds(found, sign=False)}]"
+
+        yield from (f"Consistency of {target} with {name(first)}{at}: RankC [95 % interval]. {RANKC} ({RANKC_SOURCE})", "")
+        yield from _grid(
+            ["language", *steps],
+            ([f"{name(code)} ({code})" if code else "mean", *(alike(step, code) for step in steps)] for code in (*others, "")),
+        )
 
 
 def _trend_lines(view: View) -> Iterable[str]:

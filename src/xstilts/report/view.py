@@ -10,8 +10,10 @@ from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend
 from xstilts.errors import DataError
 from xstilts.languages import language as find_language
 from xstilts.metrics import for_task
+from xstilts.plan import Read
 from xstilts.report.facts import Report
-from xstilts.task import Task
+from xstilts.stats import Interval
+from xstilts.task import PARTS, Task
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,15 @@ class View:
         return {(r.what, r.intermediate, r.target): r for r in self.report.transfer.trends}
 
     @cached_property
+    def consistency(self) -> Mapping[tuple[str, str, str, str], Interval]:
+        """RankC with the training language, by model, intermediate, target, language ("" the mean)."""
+        return {(r.model, r.intermediate, r.target, r.language): r.rankc for r in self.report.consistency}
+
+    def consistent(self, model: str, target: str) -> tuple[str, ...]:
+        """The intermediate choices of a model and target that have a RankC."""
+        return tuple(step for step in self.steps if (model, step, target, "") in self.consistency)
+
+    @cached_property
     def models(self) -> tuple[str, ...]:
         """The models with a score, the smaller first where sizes are known."""
         scored = {r.model for r in self.report.transfer.levels}
@@ -76,6 +87,14 @@ class View:
         codes = {r.language for r in self.report.transfer.levels if r.target == target and r.language}
         first = self.task(target).train_language
         return tuple(sorted(codes, key=lambda code: (code != first, family(code), name(code))))
+
+    @cached_property
+    def rows(self) -> Mapping[str, tuple[Read, ...]]:
+        """What was read, by task: training rows first."""
+        order = {part: place for place, part in enumerate(PARTS)}
+        reads = sorted(self.report.facts.rows, key=lambda read: order[read.rows.part])
+        names = dict.fromkeys(read.rows.task for read in self.report.facts.rows)
+        return {name: tuple(read for read in reads if read.rows.task == name) for name in names}
 
     def gap_rows(self, model: str, target: str) -> tuple[Gap, ...]:
         """The gaps of a target, in the order of `steps`."""

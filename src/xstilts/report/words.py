@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from xstilts.analysis.transfer import BASELINE, Gain, Transfer
+from xstilts.plan import Read
 from xstilts.report.facts import Report
 from xstilts.stats import Interval, detectable, holm
 
@@ -66,6 +67,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def parts_read(reads: Sequence[Read]) -> str:
+    """ "train and dev in 1 language, test in 12 languages"."""
+    by_languages: dict[int, list[str]] = {}
+    for part in dict.fromkeys(read.rows.part for read in reads):
+        codes = {code for read in reads if read.rows.part == part for code in read.languages}
+        by_languages.setdefault(len(codes), []).append(part)
+    return ", ".join(f"{listed(parts)} in {_count(many, 'language')}" for many, parts in by_languages.items())
 
 
 def clear(gains: Sequence[Gain]) -> tuple[Gain, ...]:

@@ -6,6 +6,11 @@ from xstilts.mini.grammar import LANGUAGES
 from xstilts.mini.items import BIO, NLI_LABELS, PARAPHRASE_LABELS, SIZES, UPOS, Generated
 from xstilts.task import Kind, Parts, Task
 
+CITATION = """@misc{xstilts,
+  title = {xstilts: Intermediate-Task Training for Zero-Shot Cross-Lingual Transfer},
+  note = {Software; its embedded benchmark mini was written for it},
+}"""
+
 
 def _task(
     name: str,
@@ -27,6 +32,7 @@ def _task(
         parts=Parts() if trained else Parts(train="", dev=""),
         parallel=True,
         chance=chance,
+        citation=CITATION,
         licence="Apache-2.0 (written for xstilts)",
         sizes={f"{split}-en" if split != "test" else "test": size for split, size in SIZES[name].items()},
         get="nothing to get: the rows are made from word lists in the package",
