@@ -81,3 +81,9 @@ def test_files_that_are_no_study_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ready_made())
 def test_every_ready_made_study_is_read(name: str) -> None:
     assert read_study(name).name == name
+
+
+def test_a_misspelt_key_is_said_before_the_one_that_is_then_missing() -> None:
+    table = {key: value for key, value in BASE.items() if key != "seeds"}
+    with pytest.raises(StudyError, match='unknown key "seedz"; did you mean "seeds"'):
+        parse_study({**table, "seedz": [1]})

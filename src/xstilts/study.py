@@ -240,21 +240,25 @@ _EXPECTED = {
 }  # fmt: skip
 
 
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+
+
 def _checked(table: Mapping[str, Any]) -> Study:
     from pydantic import ValidationError
 
     try:
         study: Study = _adapter().validate_json(json.dumps(table, default=str))
     except ValidationError as errors:
-        raise StudyError(_first_error(errors.errors()[0])) from None
+        found = errors.errors()  # a misspelt key first: it is why another one is missing
+        raise StudyError(_told(next((error for error in found if error["type"] in _UNKNOWN), found[0]))) from None
     return study
 
 
-def _first_error(error: Any) -> str:
-    """One line for pydantic's first complaint: the key's path, what was expected, what stands there."""
+def _told(error: Any) -> str:
+    """One line for a complaint of pydantic's: the key's path, what was expected, what stands there."""
     where = [str(step) for step in error["loc"]]
     path, kind, got = ".".join(where), error["type"], error.get("input")
-    if kind in ("unexpected_keyword_argument", "extra_forbidden"):
+    if kind in _UNKNOWN:
         known = _keys_at(where[:-1])
         return f'unknown key "{path}"' + (nearest(where[-1], known) or f" (known here: {', '.join(known)})")
     if kind in ("missing", "missing_argument"):
