@@ -23,7 +23,9 @@ from xstilts.stages import Apertium
 
 BATCH = 1000  # sentences a process: starting one takes as long as about 150 of them
 # Debian's packages that translate out of English (bookworm); a pair's package holds both directions
-PACKAGES = {"cat": "apertium-eng-cat", "epo": "apertium-eo-en", "glg": "apertium-en-gl", "hbs": "apertium-hbs-eng", "spa": "apertium-eng-spa"}
+PACKAGES = {
+    "cat": "apertium-eng-cat", "epo": "apertium-eo-en", "glg": "apertium-en-gl", "hbs": "apertium-hbs-eng", "spa": "apertium-eng-spa",
+}  # fmt: skip
 _HBS = {"hrv": "hbs_HR", "srp": "hbs_SR", "bos": "hbs_BS"}  # varieties that Apertium keeps under one code
 _SPECIAL = re.compile(r"([\\\[\]{}^$/@<>])")
 _BLANK = re.compile(r"\[\[([^\]/]*)\]\](.*?)\[\[/\]\]", re.DOTALL)

@@ -111,8 +111,10 @@ def load(rows: Rows, data: Path) -> list[Example]:
     `without` takes a row away when its group or its text (`content`) occurs in the other rows. `cap` keeps the first
     in hash order: of ids in training, of (group, id) in dev and test, so that capped parallel tests keep the same
     items in every language. In retrieval, `cap` counts queries; all candidates stay. Raises DataError (file and
-    line) for a bad row, and when no row is left.
+    line) for a bad row, and when no row is left. Rows of a translation lie in the store: `translations.load` reads them.
     """
+    if rows.translation is not None:
+        raise ValueError(f"{describe(rows)}: read by translations.load")
     with _no_collection():
         kept = _selected(rows, _reader(data, find_task))
     if not kept:
@@ -215,6 +217,9 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     """
     read = _reader(data, find_task) if data is not None else None
     text = f"{rows.part}: {rows.task} {rows.split} {rows.language}"
+    if rows.translation is not None:
+        most = "" if rows.cap is None else f", at most {rows.cap:,}"
+        return f"{text}{most}, translated ({describe(rows.translation.rows)})"
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
     low, high = rows.cut
     text += f", {whole}" if rows.cut == (0.0, 1.0) else f", groups {low:.2f}-{high:.2f} of {whole}"
