@@ -1,8 +1,10 @@
 """Apertium, the offline translator (Debian: apertium and a language pair): what is installed, and many sentences at once.
 
-Sentences go through one pipeline in Apertium's stream format, each ended by a NUL, which flushes every program of the
-pipeline: a translation depends on its sentence alone, not on its neighbours. A marked span (`examples.OPEN`, `CLOSE`)
-travels as word-bound blanks, which every output word inherits from the input words that it comes from.
+Sentences go through a pair's programs in Apertium's stream format, each ended by a NUL, at which every program forgets what
+it has read: a translation depends on its sentence alone, not on its neighbours. The programs run one after the other, over
+many sentences and through files: in a pipe each would wait for the next at every NUL, and on a machine whose cores are busy
+that took 60 times as long (docs/lab-notebook.md). A marked span (`examples.OPEN`, `CLOSE`) travels as word-bound blanks, which
+every output word inherits from the input words that it comes from.
 """
 
 from __future__ import annotations
@@ -10,8 +12,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,7 +25,7 @@ from xstilts.examples import CLOSE, OPEN
 from xstilts.languages import language as language_row
 from xstilts.stages import Apertium
 
-BATCH = 1000  # sentences a process: starting one takes as long as about 150 of them
+BATCH = 1000  # sentences at a time: starting the programs takes as long as about 100 of them
 # Debian's packages that translate out of English (bookworm); a pair's package holds both directions
 PACKAGES = {
     "cat": "apertium-eng-cat", "epo": "apertium-eo-en", "glg": "apertium-en-gl", "hbs": "apertium-hbs-eng", "spa": "apertium-eng-spa",
@@ -42,7 +46,9 @@ def find(source: str, target: str, asked: str, file_hash: Callable[[Path], str])
     if program is None:
         package = _package(source, target) or "a language pair"
         raise TranslationError(f"Apertium is not installed; on Debian: apt-get install apertium {package}")
-    home = Path(os.environ.get("APERTIUM_DATADIR") or Path(program).resolve().parent.parent / "share" / "apertium") / "modes"
+    if shutil.which("apertium-wblank-mode") is None:
+        raise TranslationError(f"Apertium {_release()} knows no word-bound blanks; 3.8 or newer is needed")
+    home = _home()
     installed = sorted(path.stem for path in home.glob("*.mode"))
     wanted = (asked,) if asked else tuple(_modes(source, target))
     mode = next((name for name in wanted if name in installed), None)
@@ -59,6 +65,12 @@ def find(source: str, target: str, asked: str, file_hash: Callable[[Path], str])
         raise TranslationError(f"{path.name}: {absent[0]} is missing; install the pair's package again")
     lines = [f"{file.name} {file_hash(file)}" for file in (path, *dict.fromkeys(files))]
     return Apertium(_release(), mode, hashlib.sha256("\n".join(lines).encode()).hexdigest())
+
+
+def _home() -> Path:
+    """The folder of the modes: APERTIUM_DATADIR's, as Apertium has it, else the one beside the program."""
+    program = shutil.which("apertium") or ""
+    return Path(os.environ.get("APERTIUM_DATADIR") or Path(program).resolve().parent.parent / "share" / "apertium") / "modes"
 
 
 def _modes(source: str, target: str) -> Iterator[str]:
@@ -81,31 +93,43 @@ def _release() -> str:
 
 
 def batches(texts: Sequence[str]) -> list[range]:
-    """Which texts go through one process, by their place."""
+    """Which texts go through the programs together, by their place."""
     return [range(first, min(first + BATCH, len(texts))) for first in range(0, len(texts), BATCH)]
 
 
 def translate(mode: str, texts: Sequence[str]) -> list[str]:
-    """One translation a text, "" for a text that breaks the pipeline. Raises TranslationError when that is every text."""
-    found = _pieces(mode, texts)
+    """One translation a text, "" for a text that breaks a program. Raises TranslationError when that is every text."""
+    found = _pieces(_commands(mode), texts)
     if len(texts) > 1 and not any(found):
         raise TranslationError(f"Apertium gives nothing back (mode {mode}); does `echo hello | apertium {mode}` work?")
     return found
 
 
-def _pieces(mode: str, texts: Sequence[str]) -> list[str]:
+def _commands(mode: str) -> list[list[str]]:
+    """The programs of a mode with their arguments, as `apertium -u -z` runs them: flushed at NUL, unknown words without a star."""
+    asked = ["apertium-wblank-mode", "-z", str(_home() / f"{mode}.mode")]
+    pipeline = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    filled = {"$1": "-n", "$2": ""}  # the generator's option, the tagger's
+    return [[word for part in shlex.split(command) if (word := filled.get(part, part))] for command in pipeline.split("|")]
+
+
+def _pieces(commands: list[list[str]], texts: Sequence[str]) -> list[str]:
     if not texts:
         return []
-    sent = "".join(f"{_stream(text)}{_END}\0" for text in texts).encode()
     env = {**os.environ, "LC_ALL": "C.UTF-8"}
-    done = subprocess.run(["apertium", "-u", "-z", "-f", "none", mode], input=sent, capture_output=True, env=env, check=False)
-    pieces = done.stdout.decode("utf-8", "replace").split("\0")[: len(texts)]
+    with tempfile.TemporaryDirectory(prefix="xstilts-") as name:
+        path = Path(name) / "0"
+        path.write_text("".join(f"{_stream(text)}{_END}\0" for text in texts), "utf-8", newline="")
+        for number, command in enumerate(commands, start=1):
+            with path.open("rb") as source, (path := path.with_name(str(number))).open("wb") as target:
+                subprocess.run(command, stdin=source, stdout=target, stderr=subprocess.DEVNULL, env=env, check=False)
+        pieces = path.read_bytes().decode("utf-8", "replace").split("\0")[: len(texts)]
     if len(pieces) == len(texts) and all(piece.rstrip().endswith(_END) for piece in pieces):
         return [_text(piece.rstrip().removesuffix(_END)) for piece in pieces]
     if len(texts) == 1:
         return [""]
     half = len(texts) // 2
-    return [*_pieces(mode, texts[:half]), *_pieces(mode, texts[half:])]
+    return [*_pieces(commands, texts[:half]), *_pieces(commands, texts[half:])]
 
 
 def _stream(text: str) -> str:

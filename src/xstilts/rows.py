@@ -219,7 +219,7 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     text = f"{rows.part}: {rows.task} {rows.split} {rows.language}"
     if rows.translation is not None:
         most = "" if rows.cap is None else f", at most {rows.cap:,}"
-        return f"{text}{most}, translated ({describe(rows.translation.rows)})"
+        return f"{text}{most} (of {describe(rows.translation.rows)})"
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
     low, high = rows.cut
     text += f", {whole}" if rows.cut == (0.0, 1.0) else f", groups {low:.2f}-{high:.2f} of {whole}"
