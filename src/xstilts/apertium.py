@@ -107,7 +107,10 @@ def translate(mode: str, texts: Sequence[str]) -> list[str]:
 
 def _commands(mode: str) -> list[list[str]]:
     """The programs of a mode with their arguments, as `apertium -u -z` runs them: flushed at NUL, unknown words without a star."""
-    asked = ["apertium-wblank-mode", "-z", str(_home() / f"{mode}.mode")]
+    path = _home() / f"{mode}.mode"
+    if not path.is_file():
+        raise TranslationError(f'Apertium\'s mode "{mode}" is no longer installed; install its package again')
+    asked = ["apertium-wblank-mode", "-z", str(path)]
     pipeline = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
     filled = {"$1": "-n", "$2": ""}  # the generator's option, the tagger's
     return [[word for part in shlex.split(command) if (word := filled.get(part, part))] for command in pipeline.split("|")]

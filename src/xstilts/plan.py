@@ -512,7 +512,7 @@ class _Planner:
             case _:
                 wanted = (code,)
         for each in wanted:
-            if own is None or each == task.train_language:
+            if own is None or (code in (OWN, EVERY) and each == task.train_language):
                 yield self._rows(task, "train", each, mix.split, mix.rows)
             elif each not in own.languages:
                 raise StudyError(f'translations.{first}: "{name}" needs "{each}", in which {task.name} is scored; add it to languages')
