@@ -334,6 +334,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     return command
 
 
+@pytest.mark.slow
 def test_a_study_with_a_translation_runs_reports_and_explains_itself(planned: Any, tmp_path: Path, command: Any) -> None:
     lines = (tmp_path / "es" / "mnli" / "train.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "es" / "mnli" / "train.jsonl").write_text("".join(lines[:-3]))
