@@ -3,7 +3,7 @@
 Sentences go through a pair's programs in Apertium's stream format, each ended by a NUL, at which every program forgets what
 it has read: a translation depends on its sentence alone, not on its neighbours. The programs run one after the other, over
 many sentences and through files: in a pipe each would wait for the next at every NUL, and on a machine whose cores are busy
-that took 60 times as long (docs/lab-notebook.md). A marked span (`examples.OPEN`, `CLOSE`) travels as word-bound blanks, which
+that took a hundred times as long (docs/lab-notebook.md). A marked span (`examples.OPEN`, `CLOSE`) travels as word-bound blanks, which
 every output word inherits from the input words that it comes from.
 """
 
