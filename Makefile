@@ -31,7 +31,7 @@ test: $(VENV)/dev.stamp ## the whole suite
 	$(BIN)/python -m pytest -n 2
 
 test-fast: $(VENV)/dev.stamp ## the 60-second part
-	$(BIN)/python -m pytest -n 2 -m "not slow and not data and not browser and not hunspell"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not data and not browser and not hunspell and not apertium"
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check src tests benchmarks scripts

@@ -213,7 +213,7 @@ def plan(
         )
         return
     print(f"{made.study.name}: {len(made.stages)} stages for {len(made.cells)} scored cells; store: {store.path}")
-    for kind in ("pretrain", "intermediate", "merge", "target", "choose", "predict"):
+    for kind in ("pretrain", "translate", "intermediate", "merge", "target", "choose", "predict"):
         of_kind = [stage for stage in made.stages if kinds[stage.key] == kind]
         if of_kind:
             missing = [stage for stage in of_kind if stage.key in todo]
@@ -368,7 +368,8 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
     from xstilts import machine
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
-    from xstilts.stages import Choose, Train
+    from xstilts.stages import Choose, Train, Translate
+    from xstilts.translations import said
 
     study = made.study
     seconds: dict[str, list[float]] = {}
@@ -392,10 +393,14 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         notes=(study.notes,) if study.notes else (),
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
         parameters=made.parameters,
+        translated=tuple(
+            dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
+        ),
         trained_in=tuple(sorted({share.rows.language for stage in made.stages if isinstance(stage, Train) for share in stage.mix})),
         rows=made.reads,
         data={
             "An epoch of each mix": made.mix_lines,
+            "Translations": tuple(_translated(made, manifests)),
             "Layers of retrieval": tuple(_layers(made, manifests)),
             "Searches": tuple(_chosen(made, choices)),
         },
@@ -403,6 +408,18 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         versions={**versions(), **where},
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
     )
+
+
+def _translated(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What became of the rows of each translation, and what it took."""
+    from xstilts.progress import label, span
+    from xstilts.stages import Translate
+    from xstilts.translations import account
+
+    for stage in made.stages:
+        if isinstance(stage, Translate) and stage.key in manifests:
+            facts = manifests[stage.key]["facts"]
+            yield f"{label(stage, _names(made))}: {account(facts)} ({span(float(facts['seconds']))})"
 
 
 def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -29,6 +29,10 @@ class ModelError(XstiltsError):
     """A model cannot be found or loaded, or cannot do what is asked of it."""
 
 
+class TranslationError(XstiltsError):
+    """A translator is missing or fails, or translations do not fit the rows that they are of."""
+
+
 class StoreError(XstiltsError):
     """The store cannot be read or written."""
 

@@ -15,16 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xstilts import machine
-from xstilts.canon import key_of
+from xstilts import apertium, machine
+from xstilts.canon import key_of, plain
 from xstilts.errors import XstiltsError
 from xstilts.executors.local import environment
 from xstilts.models import size as model_size
 from xstilts.plan import Plan
 from xstilts.rows import load
 from xstilts.run import rivals
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, parents, root
+from xstilts.stages import Apertium, Choose, Given, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, Translate, parents, root
 from xstilts.store import Store, write_json
+from xstilts.translations import named
 
 BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
 START = 6.0  # seconds until the first worker trains: imports
@@ -89,17 +90,23 @@ def _described(start: Pretrain) -> tuple[Mapping[str, Any], int]:
 
 def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jobs: int) -> Estimate:
     """The estimate for the stages in `todo`. Counts rows once (kept in the cache), measures once when nothing has run here."""
-    known = sizes(plan, store)
-    bytes_peak, bytes_after = disk(plan, todo, known, store, jobs)
+    known, counts = sizes(plan, store), _Counts(store, data)
+    bytes_peak, bytes_after = disk(plan, todo, known, store, jobs, counts)
     if not todo:
         return Estimate(0.0, 0.0, bytes_peak, bytes_after, "nothing is missing")
     rates, basis = _rates(plan, todo, store, known, jobs)
-    counts = _Counts(store, data)
+    unknown: dict[str, None] = {}  # translators of which nothing has run here
     seconds: dict[str, float] = {}
     peak = 0.0
     for key, stage in todo.items():
         if isinstance(stage, Merge | Choose):
             seconds[key] = OVERHEAD
+            continue
+        if isinstance(stage, Translate):
+            speed = _translates(stage, plan, store)
+            if speed is None:
+                unknown[named(stage.by)] = None
+            seconds[key] = OVERHEAD + (counts.characters(stage.rows) / speed if speed else 0.0)
             continue
         size = known.get(root(stage).key)
         rate = rates.get(_sort(stage, size)) if size is not None else None
@@ -112,18 +119,25 @@ def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jo
     for key, stage in todo.items():
         chain[key] = seconds[key] + max((chain.get(start.key, 0.0) for start in parents(stage)), default=0.0)
     total = START + max(sum(seconds.values()) / jobs, max(chain.values()))
+    if unknown:
+        basis += f"; without the translation by {' and '.join(unknown)}, which has not run here yet"
     return Estimate(total, peak * min(jobs, len(todo)), bytes_peak, bytes_after, basis)
 
 
-def disk(plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store: Store, jobs: int) -> tuple[int, int]:
+def disk(
+    plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store: Store, jobs: int, counts: _Counts
+) -> tuple[int, int]:
     """Bytes of the study at its peak and after `keep` was applied (weights are fp32; drafts hold three times as much)."""
     among, groups = rivals(plan.stages)
     going = {*among, *(stage.key for group in groups for stage in group[1:])}  # one of each group stays, whichever it will be
     here, then, biggest = 0, 0, 0
     for stage in plan.stages:
-        size = known.get(root(stage).key)
+        size = None if isinstance(stage, Translate) else known.get(root(stage).key)
         if isinstance(stage, Predict):
             own = 50_000
+            then += own
+        elif isinstance(stage, Translate):
+            own = int(1.5 * counts.characters(stage.rows))
             then += own
         else:
             own = 4 * size.parameters + 3_000_000 if size is not None else 0
@@ -137,7 +151,7 @@ def disk(plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store
                     then += own
                 case _:
                     then += 3_000_000
-        here += own if stage.key in todo or isinstance(stage, Predict) or store.find_weights(stage.key) is not None else 0
+        here += own if stage.key in todo or isinstance(stage, Predict | Translate) or store.find_weights(stage.key) is not None else 0
     return here + (3 * biggest * min(jobs, len(todo))), then
 
 
@@ -156,7 +170,7 @@ def tokens(stage: Stage, counts: _Counts) -> float:
         case Predict():
             rows, each = counts.of(stage.rows, stage.max_length, stage.stride)
             return rows * each
-        case Pretrain() | Merge() | Choose():
+        case Pretrain() | Merge() | Choose() | Translate():
             return 0.0
 
 
@@ -184,7 +198,19 @@ class _Counts:
         self._new = False
 
     def of(self, rows: Rows, max_length: int, stride: int) -> tuple[float, float]:
-        """The number of rows and the mean tokens of one (all its options, or all its windows)."""
+        """The number of rows and the mean tokens of one (all its options, or all its windows); of a translation: of its originals."""
+        count, deciles = self._lengths(rows.original)
+        cut = _many(rows.task)
+        each = [length / BYTES_A_TOKEN + 3 for length in deciles]
+        return count, statistics.fmean(value if cut else min(max_length, value) for value in each)
+
+    def characters(self, rows: Rows) -> float:
+        """About how many characters the rows hold."""
+        count, deciles = self._lengths(rows)
+        return count * statistics.fmean(deciles)
+
+    def _lengths(self, rows: Rows) -> tuple[float, list[float]]:
+        """The number of rows, and the deciles of their bytes."""
         key = key_of(rows)
         if key not in self._known:
             lengths = sorted(_bytes(example) for example in load(rows, self._data))
@@ -192,9 +218,7 @@ class _Counts:
             self._known[key] = [float(len(lengths)), *deciles]
             self._new = True
         count, *deciles = self._known[key]
-        cut = _many(rows.task)
-        each = [length / BYTES_A_TOKEN + 3 for length in deciles]
-        return count, statistics.fmean(value if cut else min(max_length, value) for value in each)
+        return count, deciles
 
     def save(self) -> None:
         """Keep what was counted; a disk that refuses only costs the next plan some time."""
@@ -233,6 +257,38 @@ def _bytes(example: object) -> int:
 # ---- rates ----
 
 
+def _translates(stage: Translate, plan: Plan, store: Store) -> float | None:
+    """Characters a second of a translator: what the last translation by it took here, else measured now where that is quick."""
+    for key in reversed([other.key for other in plan.stages if isinstance(other, Translate) and other.by == stage.by]):
+        manifest = store.manifest(key)
+        if manifest is not None and manifest["made"].get("machine") == machine.kind() and manifest["facts"].get("seconds"):
+            return float(manifest["facts"]["rows_characters"]) / float(manifest["facts"]["seconds"])
+    match stage.by:
+        case Given():
+            return 2e7  # reading and comparing JSON; nothing is translated
+        case Apertium(mode=mode):
+            name = f"{machine.kind()} / {json.dumps(plain(stage.by), sort_keys=True)}"
+            return _kept(store, name, lambda: apertium.speed(mode))
+        case _:
+            return None
+
+
+def _kept(store: Store, name: str, measured: Callable[[], float]) -> float:
+    """A figure of the store's cache, measured where it is not there yet."""
+    path = store.cache / "translators.json"
+    try:
+        kept: dict[str, float] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        kept = {}
+    if name not in kept:
+        kept[name] = measured()
+        try:
+            write_json(path, kept)
+        except OSError:
+            pass
+    return kept[name]
+
+
 def _sort(stage: Stage, size: Size | None) -> str:
     """Stages of one sort run at one rate: what they do, the encoder's size, precision, threads, device."""
     shape = f"{size.hidden}x{size.layers}/{size.parameters}" if size is not None else "?"
@@ -244,7 +300,7 @@ def _rates(
     plan: Plan, todo: Mapping[str, Stage], store: Store, known: Mapping[str, Size], jobs: int
 ) -> tuple[dict[str, _Rate], str]:
     """Rates by sort: of finished stages on this machine kind, else measured now (and kept)."""
-    training = [stage for stage in todo.values() if not isinstance(stage, Merge | Choose)]
+    training = [stage for stage in todo.values() if not isinstance(stage, Merge | Choose | Translate)]
     wanted = {_sort(stage, known[root(stage).key]): stage for stage in training if root(stage).key in known}
     rates, finished = _finished(plan, store, known)
     lacking = [sort for sort in wanted if sort not in rates and not sort.startswith("Pretrain")]
@@ -274,7 +330,7 @@ def _rates(
 def _finished(plan: Plan, store: Store, known: Mapping[str, Size]) -> tuple[dict[str, _Rate], int]:
     found: dict[str, list[_Rate]] = {}
     for stage in plan.stages:
-        size = known.get(root(stage).key)
+        size = None if isinstance(stage, Translate) else known.get(root(stage).key)
         manifest = store.manifest(stage.key) if size is not None and not isinstance(stage, Pretrain) else None
         if manifest is None or manifest["made"].get("machine") != machine.kind():
             continue

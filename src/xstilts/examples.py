@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+# Private-use characters that stand around an answer while its context is translated.
+OPEN, CLOSE = "\ue000", "\ue001"
+
 
 @dataclass(frozen=True, slots=True)
 class Text:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -15,6 +15,10 @@ from xstilts.errors import ModelError, nearest
 # what a plain transformers folder may hold; everything else (pickles among them) is neither hashed nor fetched
 FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
          "special_tokens_map.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "vocab.txt")  # fmt: skip
+
+
+# what a sequence-to-sequence folder may hold beside them; a list of its own, so that the hash of an encoder's folder stays what it was
+SEQ2SEQ = (*FILES, "generation_config.json", "source.spm", "target.spm", "vocab.json", "target_vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +39,15 @@ def shipped() -> dict[str, Path]:
     return {p.parent.name: p.parent for p in sorted(home.glob("*/config.json"))}
 
 
-def weights_hash(folder: Path, file_hash: Callable[[Path], str]) -> str:
+def weights_hash(folder: Path, file_hash: Callable[[Path], str], names: Sequence[str] = FILES) -> str:
     """SHA-256 over the names and hashes of a model folder's files. Raises ModelError when it is no such folder."""
-    check_folder(folder)
+    check_folder(folder, names)
     shards = sorted(p.name for p in folder.glob("model-*.safetensors"))
-    lines = [f"{name} {file_hash(folder / name)}" for name in (*FILES, *shards) if (folder / name).is_file()]
+    lines = [f"{name} {file_hash(folder / name)}" for name in (*names, *shards) if (folder / name).is_file()]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, names: Sequence[str] = FILES) -> None:
     """Raise ModelError unless `folder` holds a transformers model with safetensors weights and a tokenizer."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder")
@@ -51,19 +55,19 @@ def check_folder(folder: Path) -> None:
         raise ModelError(f"{folder}: no config.json; a model folder is what transformers' save_pretrained writes")
     if not any(folder.glob("model*.safetensors")):
         raise ModelError(f"{folder}: no model.safetensors (other weight formats are not read; convert them first)")
-    if not any((folder / name).is_file() for name in FILES[3:]):
+    if not any((folder / name).is_file() for name in names[3:] if name != "generation_config.json"):
         raise ModelError(f"{folder}: no tokenizer files beside the model")
 
 
-def fetch(where: Where, offline: bool) -> Path:
+def fetch(where: Where, offline: bool, names: Sequence[str] = FILES) -> Path:
     """The local folder of a model. Raises ModelError when the hub does not give it, or is not to be asked."""
     if isinstance(where, Path):
-        check_folder(where)
+        check_folder(where, names)
         return where
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = [*FILES, "model-*.safetensors"]
+    wanted = [*names, "model-*.safetensors"]
     try:
         found = snapshot_download(
             where.repository, revision=where.revision, allow_patterns=wanted, local_files_only=offline
@@ -73,7 +77,7 @@ def fetch(where: Where, offline: bool) -> Path:
         raise ModelError(f"{where.repository}@{where.revision[:12]} is not in the local hub cache; {hint}") from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ModelError(f"{where.repository}@{where.revision[:12]}: {error}") from None
-    check_folder(Path(found))
+    check_folder(Path(found), names)
     return Path(found)
 
 

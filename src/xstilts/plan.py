@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from xstilts import machine, models
-from xstilts.errors import DataError, StudyError, nearest
+from xstilts import apertium, machine, models, translations
+from xstilts.errors import DataError, StudyError, TranslationError, nearest
+from xstilts.languages import language as language_row
 from xstilts.models import Where
 from xstilts.rows import available, describe, load, part_rows
 from xstilts.stages import (
+    Apertium,
     Choose,
+    Given,
     Merge,
     Predict,
     Pretrain,
     Pretrained,
     Rows,
     Runtime,
+    Seq2Seq,
     Share,
     Stage,
     Start,
     Train,
+    Translate,
     lineage,
     root,
     rows_read,
 )
-from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, ingredient, steps_of
+from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, Translation, ingredient, steps_of
 from xstilts.task import PARTS, Part, Parts, Task
 from xstilts.tasks import task as find_task
 
@@ -60,6 +66,8 @@ class Read:
     def line(self) -> str:
         """All of it in one line: "test: xnli test, all rows, at most 300 [en de]"."""
         text = describe(self.rows)
+        if self.rows.translation is not None:
+            text = f"{text}, {translations.said(self.rows.translation.by)}"
         return text.replace(" *", "", 1) + f" [{' '.join(self.languages)}]" if self.rows.language == "*" else text
 
 
@@ -70,7 +78,7 @@ class Plan:
     study: Study
     cells: tuple[Cell, ...]
     stages: tuple[Stage, ...]
-    where: Mapping[str, Where]  # key of a Pretrained -> its weights
+    where: Mapping[str, Where]  # key of a Pretrained -> its weights; of a Translate by given files -> their folder
     models: Mapping[str, Start]  # model name -> its start
     parameters: Mapping[str, int]  # model name -> parameters, where known before anything runs
     reads: tuple[Read, ...]  # where each part's rows come from
@@ -84,10 +92,12 @@ class Plan:
         return (*dict.fromkeys(read.line for read in self.reads), *layers)
 
     def kind(self, stage: Stage) -> str:
-        """What a stage is for: "pretrain", "intermediate", "target", "merge", "choose" or "predict"."""
+        """What a stage is for: "pretrain", "translate", "intermediate", "target", "merge", "choose" or "predict"."""
         match stage:
             case Pretrain():
                 return "pretrain"
+            case Translate():
+                return "translate"
             case Predict():
                 return "predict"
             case Merge():
@@ -119,12 +129,18 @@ def make_plan(
 
 
 def mix_of(study: Study, step: str) -> Mix:
-    """A step of a chain as a mix: a mix of the study, or one task alone. Raises StudyError for an unknown name."""
+    """A step of a chain as a mix: a mix of the study, or one task or translation alone. Raises StudyError for an unknown name."""
     if step in study.mixes:
         return study.mixes[step]
-    if (name := ingredient(step)[0]) != TARGET:
-        _task(name, "intermediates", (*study.mixes, *study.merges, NONE, TARGET))
+    if (name := task_named(study, step)) != TARGET:
+        _task(name, "intermediates", (*study.mixes, *study.merges, *study.translations, NONE, TARGET))
     return Mix((step,))
+
+
+def task_named(study: Study, entry: str) -> str:
+    """The task that an entry of a mix is of ("nli:de": nli; a translation: that of its originals), or "target"."""
+    name = ingredient(entry)[0]
+    return study.translations[name].task if name in study.translations else name
 
 
 def ingredients(study: Study, chain: str) -> tuple[str, ...]:
@@ -144,7 +160,7 @@ def _of_step(study: Study, step: str, within: tuple[str, ...]) -> Iterator[str]:
     for chain in study.merges[step].of:
         for inner in steps_of(chain):
             for name in _of_step(study, inner, (*within, step)):
-                if ingredient(name)[0] == TARGET:
+                if task_named(study, name) == TARGET:
                     raise StudyError(f'merges.{step}: "{chain}" trains the target; merge intermediate models, then train it')
                 yield name
 
@@ -243,6 +259,8 @@ class _Planner:
     shares: dict[tuple[object, ...], tuple[Share, ...]] = field(default_factory=dict)
     sizes: dict[Rows, int] = field(default_factory=dict)
     models: dict[tuple[object, ...], Start] = field(default_factory=dict)
+    translated: dict[tuple[object, ...], Rows] = field(default_factory=dict)
+    given: dict[str, Where] = field(default_factory=dict)  # what translations are made from: folders, models
     mix_lines: dict[str, None] = field(default_factory=dict)  # in order, each once
 
     def plan(self) -> Plan:
@@ -261,7 +279,7 @@ class _Planner:
             study=study,
             cells=tuple(cells),
             stages=tuple(sorted(stages.values(), key=lambda stage: isinstance(stage, Predict))),
-            where={start.key: where for start, where in starts.values() if where is not None},
+            where={**self.given, **{start.key: where for start, where in starts.values() if where is not None}},
             models={name: start for name, (start, _) in starts.items()},
             parameters={
                 name: models.size(where)["parameters"] for name, (_, where) in starts.items() if isinstance(where, Path)
@@ -279,7 +297,8 @@ class _Planner:
                 raise StudyError(f'targets: "{t}" is for training only; there is nothing to score')
         for chain in study.intermediates:
             self._check_chain(chain)
-        intermediates = [ingredient(t)[0] for chain in study.intermediates for t in ingredients(study, chain)]
+        self._check_translations()
+        intermediates = [task_named(study, t) for chain in study.intermediates for t in ingredients(study, chain)]
         tasks |= {t: _task(t, "intermediates") for t in intermediates if t != TARGET}
         if pool := study.retrieval.dev:
             tasks[pool] = _task(pool, "retrieval.dev")
@@ -294,9 +313,13 @@ class _Planner:
         for table in ("mixes", "merges"):
             if idle := [name for name in getattr(study, table) if name not in used]:
                 raise StudyError(f'{table}.{idle[0]}: "intermediates" does not name it{nearest(idle[0], study.intermediates)}')
+        used |= {ingredient(name)[0] for mix in study.mixes.values() for name in mix.tasks} | {ingredient(step)[0] for step in used}
+        if idle := [name for name in study.translations if name not in used]:
+            raise StudyError(f"translations.{idle[0]}: neither a chain nor a mix names it{nearest(idle[0], used)}")
         for table in ("splits", "caps", "recipes", "search"):
             for name in getattr(study, table):
-                known = (*tasks, *study.mixes, *(("all",) if table in ("caps", "search") else ()))
+                named = study.translations if table in ("recipes", "search") else ()
+                known = (*tasks, *study.mixes, *named, *(("all",) if table in ("caps", "search") else ()))
                 if name not in known:
                     raise StudyError(f'{table}.{name}: the study has no task "{name}"{nearest(name, known)}')
         for language in study.languages:
@@ -327,16 +350,38 @@ class _Planner:
                 continue
             mix = mix_of(study, step)
             for name in mix.tasks:
-                task, language = ingredient(name)
-                if language in (OWN, EVERY) and task != TARGET:
+                first, language = ingredient(name)
+                if language in (OWN, EVERY) and task_named(study, name) != TARGET:
                     raise StudyError(f'intermediates: "{name}": only "{TARGET}:{language}" can follow the scored languages')
+                own = study.translations.get(first)
+                if own is not None and language not in ("", OWN, EVERY, *own.languages):
+                    there = ", ".join(own.languages)
+                    raise StudyError(f'intermediates: "{name}": translations.{first} has no "{language}" (it has: {there})')
             if mix.text_rate is not None:
-                raw = [ingredient(name)[0] != TARGET and find_task(ingredient(name)[0]).kind == "mask" for name in mix.tasks]
+                named = [task_named(study, name) for name in mix.tasks]
+                raw = [name != TARGET and find_task(name).kind == "mask" for name in named]
                 if all(raw) or not any(raw):
                     raise StudyError(f"mixes.{step}.text_rate: it needs raw text and a task beside it")
-        trains = [any(ingredient(name)[0] == TARGET for name in _of_step(study, step, ())) for step in steps]
+        trains = [any(task_named(study, name) == TARGET for name in _of_step(study, step, ())) for step in steps]
         if True in trains and not all(trains[trains.index(True) :]):
             raise StudyError(f'intermediates: "{chain}": after the target no step can leave it out; the model would lose its head')
+
+    def _check_translations(self) -> None:
+        for name, own in self.study.translations.items():
+            where = f"translations.{name}"
+            if own.task != TARGET:
+                _task(own.task, f"{where}.task", (TARGET,))
+            try:
+                find_task(name)
+            except DataError:
+                pass
+            else:
+                raise StudyError(f"{where}: a task has this name; choose another")
+            for code in own.languages:
+                try:
+                    language_row(code)
+                except DataError as error:
+                    raise StudyError(f"{where}.languages: {error}") from None
 
     def _start(self, name: str) -> tuple[Start, Where | None]:
         encoder = self.study.encoders.get(name)
@@ -385,7 +430,50 @@ class _Planner:
             self.rows[place] = known
         return known
 
+    def _translated(self, name: str, task: Task, language: str, split: str, most: int | None) -> Rows:
+        """A task's training rows in another language, as the translation says; what its translator needs is looked up now."""
+        place = (name, task.name, language, split, most)
+        if place not in self.translated:
+            own = self.study.translations[name]
+            source = self._rows(task, "train", task.train_language, split)
+            try:
+                translations.refuse(task, source.split, language)
+                by, runtime, where = self._translator(own, task, source.split, language)
+            except (StudyError, TranslationError, DataError) as error:
+                raise type(error)(f"translations.{name}: {error}") from None
+            stage = Translate(source, language, by, runtime)
+            if where is not None:
+                self.given[by.model.key if isinstance(by, Seq2Seq) else stage.key] = where
+            made = Rows(task.name, task.version, "train", source.split, language, source.data, cap=most, translation=stage)
+            self.translated[place] = made
+        return self.translated[place]
+
+    def _translator(
+        self, own: Translation, task: Task, split: str, language: str
+    ) -> tuple[Given | Apertium | Seq2Seq, Runtime, Where | None]:
+        """Who translates, what changes its rounding, and where its files are. Only a model's translation has a rounding."""
+        match own.by:
+            case "folder":
+                folder = self.base / own.path.replace("{language}", language)
+                if not folder.is_dir():
+                    raise TranslationError(f"{folder}: no such folder; it holds the task's files, translated")
+                _, paths = translations.given_files(task, folder, split, language)
+                digest = hashlib.sha256("\n".join(map(self.file_hash, paths)).encode()).hexdigest()
+                return Given(digest), Runtime(), folder
+            case "apertium":
+                return apertium.find(task.train_language, language, own.mode, self.file_hash), Runtime(), None
+            case "model":
+                where: Where
+                if own.hub:
+                    where, weights = models.Hub(own.hub, own.revision), f"{own.hub}@{own.revision}"
+                else:
+                    where = self.base / own.path
+                    weights = models.weights_hash(where, self.file_hash, models.SEQ2SEQ)
+                return Seq2Seq(Pretrained(weights), own.source, own.target, own.prefix, own.beams), self._runtime(where), where
+
     def _size(self, rows: Rows) -> int:
+        """How many rows there are; of a translation: of its originals, as it is not made yet."""
+        rows = rows.original
         if rows not in self.sizes:
             self.sizes[rows] = self.count(rows)
         return self.sizes[rows]
@@ -402,9 +490,9 @@ class _Planner:
     def _after(self, start: Start, steps: tuple[str, ...], target: Task, language: str, seed: int, runtime: Runtime) -> Start:
         """The model after these steps, each made once."""
         for step in steps:
-            names = [ingredient(name) for name in self._tasks(step)]
+            own = any(ingredient(name)[1] == OWN for name in self._tasks(step))
             # What does not depend on target or language is one value for all of them.
-            about = (target.name if self._names_target(step) else "", language if (TARGET, OWN) in names else "")
+            about = (target.name if self._names_target(step) else "", language if own else "")
             place = (start.key, step, about, seed, runtime)
             if place not in self.models:
                 self.models[place] = self._step(start, step, target, language, seed, runtime)
@@ -415,7 +503,7 @@ class _Planner:
         return () if step in self.study.merges else mix_of(self.study, step).tasks
 
     def _names_target(self, step: str) -> bool:
-        return any(ingredient(name)[0] == TARGET for name in self._tasks(step))
+        return any(task_named(self.study, name) == TARGET for name in self._tasks(step))
 
     def _step(self, start: Start, step: str, target: Task, language: str, seed: int, runtime: Runtime) -> Start:
         study = self.study
@@ -426,7 +514,7 @@ class _Planner:
             return start  # the target alone, which cannot be trained on
         joint = self._names_target(step)
         named = step if step in study.mixes else target.name if joint else ingredient(step)[0]
-        fallback = target.name if joint else named
+        fallback = target.name if joint else task_named(study, named)
         recipe = study.recipes.get(named) or study.recipe_of(fallback)
         tasks = [target] if joint and target.trains else [find_task(n) for n in dict.fromkeys(share.rows.task for share in shares)]
         chosen_on = [task for task in tasks if task.kind != "mask"]
@@ -435,7 +523,8 @@ class _Planner:
             select = tuple(self._rows(t, "dev", t.train_language) for t in chosen_on)
         if recipe.average and not select:
             raise StudyError(f"recipes.{named}.average: {named} has no dev part, so that there are no selections to average over")
-        search = study.search.get(named) or study.search.get("all")
+        known = (named,) if step in study.mixes else (named, fallback)
+        search = next((study.search[name] for name in (*known, "all") if name in study.search), None)
         if search is None:
             return Train(start, shares, select, recipe, seed, runtime)
         if not select:
@@ -458,31 +547,40 @@ class _Planner:
     def _shares(self, step: str, target: Task, language: str) -> tuple[Share, ...]:
         """The ingredients of a step with their weights in an epoch: what the mix draws of each, over its rows."""
         mix = mix_of(self.study, step)
-        own = (TARGET, OWN) in map(ingredient, mix.tasks)
+        own = any(ingredient(name)[1] == OWN for name in mix.tasks)
         place = (step, target.name if self._names_target(step) else "", language if own else "")
         if place not in self.shares:
             made: dict[Rows, float] = {}
             for name, weight in zip(mix.tasks, mix.weights or (1.0,) * len(mix.tasks), strict=True):
-                for task, code in self._meant(name, target, language):
-                    made.setdefault(self._rows(task, "train", code, mix.split, mix.rows), weight)
+                for rows in self._meant(name, mix, target, language):
+                    made.setdefault(rows, weight)
             self.shares[place] = self._weighted(step, replace(mix, weights=tuple(made.values())), tuple(made))
         return self.shares[place]
 
-    def _meant(self, name: str, target: Task, language: str) -> Iterator[tuple[Task, str]]:
-        """The tasks and languages that one entry of a mix stands for."""
+    def _meant(self, name: str, mix: Mix, target: Task, language: str) -> Iterator[Rows]:
+        """The rows that one entry of a mix stands for."""
         first, code = ingredient(name)
-        task = target if first == TARGET else find_task(first)
+        own = self.study.translations.get(first)
+        of = task_named(self.study, name)
+        task = target if of == TARGET else find_task(of)
         if not task.trains:
             return
         match code:
             case "":
-                yield task, task.train_language
+                wanted = own.languages if own is not None else (task.train_language,)
             case _ if code == OWN:
-                yield task, language
+                wanted = (language,)
             case _ if code == EVERY:
-                yield from ((task, each) for each in self._languages(task))
+                wanted = self._languages(task)
             case _:
-                yield task, code
+                wanted = (code,)
+        for each in wanted:
+            if own is None or (code in (OWN, EVERY) and each == task.train_language):
+                yield self._rows(task, "train", each, mix.split, mix.rows)
+            elif each not in own.languages:
+                raise StudyError(f'translations.{first}: "{name}" needs "{each}", in which {task.name} is scored; add it to languages')
+            else:
+                yield self._translated(first, task, each, mix.split, mix.rows)
 
     def _weighted(self, step: str, mix: Mix, rows: tuple[Rows, ...]) -> tuple[Share, ...]:
         if mix.sampling == "proportional" and mix.text_rate is None:
@@ -565,7 +663,7 @@ class _Planner:
         study = self.study
         trained = [t for chain in study.intermediates for t in ingredients(study, chain)]
         fitted: tuple[Part, ...] = ("train", "dev")
-        for name in dict.fromkeys([*(name for name, _ in map(ingredient, trained) if name != TARGET), *study.targets]):
+        for name in dict.fromkeys([*(name for each in trained if (name := task_named(study, each)) != TARGET), *study.targets]):
             task = find_task(name)
             for part in fitted if task.trains else ():
                 if (used := self.rows.get((name, part, task.train_language, "", None))) is not None:
@@ -577,3 +675,5 @@ class _Planner:
             for (name, part, language, split, most), rows in self.rows.items()
             if part == "train" and (split or most or language != find_task(name).train_language)
         )
+        for rows in self.translated.values():
+            yield Read(rows, (rows.language,))

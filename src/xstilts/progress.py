@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from xstilts.run import Began, Ended, Event, Failed, Note, Stepped
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Stage, Start, Train, parents
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Start, Train, Translate, starts
+from xstilts.translations import named
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,6 +25,8 @@ def label(stage: Stage, names: Mapping[str, str]) -> str:
     match stage:
         case Pretrain():
             return f"pretraining {names.get(stage.key, stage.key[:12])}"
+        case Translate():
+            return f"translating {stage.rows.task} {stage.rows.split} into {stage.language} by {named(stage.by)}"
         case Train():
             return f"{_way(stage, names)}, seed {stage.seed}"
         case Merge():
@@ -38,7 +41,7 @@ def _seed(stage: Start | Predict) -> str:
     """The seed of the last training, where one alone is behind the stage."""
     if isinstance(stage, Train):
         return f", seed {stage.seed}"
-    found = {_seed(start) for start in parents(stage)} - {""}
+    found = {_seed(start) for start in starts(stage)} - {""}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -47,7 +50,8 @@ def _way(start: Start, names: Mapping[str, str]) -> str:
         case Train():
             mix = dict.fromkeys(share.rows.task for share in start.mix)
             codes = dict.fromkeys(share.rows.language for share in start.mix)
-            spoken = "" if set(codes) <= {"en"} else f" ({' '.join(codes)})"
+            made = {share.rows.language for share in start.mix if share.rows.translation is not None}
+            spoken = "" if set(codes) <= {"en"} else f" ({' '.join(f'{code}, translated' if code in made else code for code in codes)})"
             return f"{_way(start.start, names)} > {'+'.join(mix)}{spoken}"
         case Merge():
             inner = dict.fromkeys(_way(part, names).removeprefix(_way(start.base, names)).removeprefix(" > ") for part in start.parts)
@@ -126,7 +130,7 @@ def _sort(stage: Stage) -> str:
             return "train " + "+".join(f"{share.rows.task}/{share.rows.cap}" for share in stage.mix)
         case Predict():
             return f"predict {stage.rows.task}"
-        case Pretrain() | Merge() | Choose():
+        case Pretrain() | Merge() | Choose() | Translate():
             return type(stage).__name__
 
 
@@ -168,7 +172,7 @@ def _lines(tally: Tally, names: Mapping[str, str], out: TextIO) -> Callable[[Eve
                 say(f"{head} {label(stage, names)} ({took}){f'; about {span(left)} left' if left else ''}")
             case Stepped(stage, _, progress) if now - stepped.setdefault(stage.key, now) >= STEP_EVERY:
                 stepped[stage.key] = now
-                say(f"{head} {label(stage, names)}: step {progress.step} of {progress.steps}, loss {progress.loss:.3f}")
+                say(f"{head} {label(stage, names)}: {_figures(stage, progress)}")
 
     return take
 
@@ -204,6 +208,12 @@ def _live(tally: Tally, names: Mapping[str, str], out: TextIO) -> Iterator[Calla
         yield take
 
 
+def _figures(stage: Stage, progress: Progress) -> str:
+    if isinstance(stage, Translate):
+        return f"{progress.step:,} of {progress.steps:,} sentences"
+    return f"step {progress.step} of {progress.steps}, loss {progress.loss:.3f}"
+
+
 def _table(tally: Tally, names: Mapping[str, str]) -> RenderableType:
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -221,7 +231,7 @@ def _table(tally: Tally, names: Mapping[str, str]) -> RenderableType:
             continue
         progress = step.progress
         rate = progress.step / progress.seconds if progress.seconds else 0.0
-        figures = f"{rate:.1f} steps/s  loss {progress.loss:.3f}"
+        figures = f"{rate:.1f} {'sentences/s' if isinstance(stage, Translate) else f'steps/s  loss {progress.loss:.3f}'}"
         bar = ProgressBar(total=max(1, progress.steps), completed=progress.step, width=24)
         grid.add_row(Text(f"  worker {worker}"), bar, Text(figures), Text(label(stage, names)))
     return grid

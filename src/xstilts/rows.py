@@ -113,8 +113,10 @@ def load(rows: Rows, data: Path) -> list[Example]:
     `without` takes a row away when its group or its text (`content`) occurs in the other rows. `cap` keeps the first
     in hash order: of ids in training, of (group, id) in dev and test, so that capped parallel tests keep the same
     items in every language. In retrieval, `cap` counts queries; all candidates stay. Raises DataError (file and
-    line) for a bad row, and when no row is left.
+    line) for a bad row, and when no row is left. Rows of a translation lie in the store: `translations.load` reads them.
     """
+    if rows.translation is not None:
+        raise ValueError(f"{describe(rows)}: read by translations.load")
     with _no_collection():
         kept = _selected(rows, _reader(data, find_task))
     if not kept:
@@ -216,6 +218,9 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     With `data`, the rows are counted (that reads them).
     """
     read = _reader(data, find_task) if data is not None else None
+    if rows.translation is not None:
+        most = "" if rows.cap is None else f", at most {rows.cap:,}"
+        return f"{rows.part}: {rows.task} {rows.split} {rows.language}{most} (of {describe(rows.translation.rows)})"
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
     without = f", without what stands in {text}" if (text := left_out(rows)) else ""
     most = f", at most {rows.cap:,}" if rows.cap is not None else ""

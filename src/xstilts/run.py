@@ -20,7 +20,7 @@ from xstilts.canon import plain
 from xstilts.errors import StoreError
 from xstilts.executors import local
 from xstilts.models import Hub, Where
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, parents, root
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, Translate, parents, root
 from xstilts.store import Store, disk_error
 
 # How libraries that do not raise OSError (tokenizers, NumPy) say that the disk refused.
@@ -124,8 +124,8 @@ def run(
     todo = needed(stages, store)
     if not todo:
         return Outcome(0, len(stages), {}, (), False)
-    threads = min(stage.runtime.threads for stage in todo.values())
-    device = next(iter(todo.values())).runtime.device
+    threads = max(stage.runtime.threads for stage in todo.values())  # a translation may take fewer than the trainings
+    device = "cuda" if any(stage.runtime.device == "cuda" for stage in todo.values()) else "cpu"
     for key in todo:
         if (trouble := store.broken(key)) is not None:
             on_event(Note(trouble))
@@ -354,7 +354,7 @@ def _cost(stage: Stage) -> float:
             recipe = stage.recipe
             rows = sum(share.weight * (share.rows.cap or 10_000) for share in stage.mix)
             return (recipe.steps * recipe.batch if recipe.steps else recipe.epochs * rows) * recipe.max_length
-        case Predict() | Merge() | Choose():
+        case Predict() | Merge() | Choose() | Translate():
             return 0.0
         case Pretrain():
             return 1e12

@@ -25,7 +25,8 @@ class Rows:
     """Rows of a task: a split in one language, cut by group, capped; `data` is the SHA-256 of the files read.
 
     `cut=(a, b)` keeps the groups whose hash lies in [a, b); `without` removes the rows whose
-    group occurs in those other rows; `cap` then keeps the `cap` rows that come first in hash order.
+    group occurs in those other rows; `cap` then keeps the `cap` rows that come first in hash order. Rows of a
+    `translation` are read from its entry in place of files; `cap` alone is left to do there.
     """
 
     task: str
@@ -37,6 +38,18 @@ class Rows:
     cut: tuple[float, float] = (0.0, 1.0)
     cap: int | None = None
     without: tuple[Rows, ...] = ()
+    translation: Translate | None = field(default=None, metadata=LATER)
+
+    @property
+    def original(self) -> Rows:
+        """The rows that a translation is of, at most `cap` of them; the rows themselves where they are no translation.
+
+        A translation may hold fewer: what did not come back whole is left out.
+        """
+        if self.translation is None:
+            return self
+        source = self.translation.rows
+        return source if self.cap is None else replace(source, cap=min(self.cap, source.cap or self.cap))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +134,44 @@ class Share:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Translations that were made elsewhere: files in the task's own format."""
+
+    data: str  # SHA-256 of the files
+
+
+@dataclass(frozen=True, slots=True)
+class Apertium:
+    """Apertium, rule-based translation (Forcada et al. 2011): its release, the mode (a direction, "eng-spa"), the pair's data."""
+
+    release: str
+    mode: str
+    data: str  # SHA-256 of the mode and the files that it names
+
+
+@dataclass(frozen=True, slots=True)
+class Seq2Seq:
+    """A sequence-to-sequence model of transformers; `source` and `target` are the languages as its tokenizer names them."""
+
+    model: Pretrained
+    source: str  # "" where the model has no language tokens
+    target: str  # token that the output begins with; "" where the model needs none
+    prefix: str  # text before every sentence: T5's "translate English to German: ", Marian's ">>deu<< "
+    beams: int  # 1: greedy
+
+
+@dataclass(frozen=True)
+class Translate(Keyed):
+    """Training rows put into another language; see `translations` for what is translated and which rows stay."""
+
+    VERSION: ClassVar[int] = 1
+    rows: Rows
+    language: str
+    by: Given | Apertium | Seq2Seq
+    runtime: Runtime
+
+
 @dataclass(frozen=True)
 class Train(Keyed):
     """Fine-tune `start` on a mix (intermediate or target: the same thing with another parent), fresh heads."""
@@ -179,28 +230,34 @@ class Predict(Keyed):
 
 
 Start = Pretrained | Pretrain | Train | Merge | Choose
-Stage = Pretrain | Train | Merge | Choose | Predict
+Stage = Pretrain | Translate | Train | Merge | Choose | Predict
 
 
-def parents(stage: Stage | Pretrained) -> tuple[Start | Predict, ...]:
+def parents(stage: Stage | Pretrained) -> tuple[Start | Translate | Predict, ...]:
     """What a stage stands on, in the order of its fields."""
     match stage:
         case Train():
-            return (stage.start,)
+            made = (share.rows.translation for share in stage.mix)
+            return (stage.start, *dict.fromkeys(each for each in made if each is not None))
         case Predict():
             return (stage.model, *stage.choosers)
         case Merge():
             return (stage.base, *stage.parts)
         case Choose():
             return stage.among
-        case Pretrain() | Pretrained():
+        case Pretrain() | Pretrained() | Translate():
             return ()
 
 
-def root(stage: Stage | Pretrained) -> Pretrained | Pretrain:
-    """The pretrained model that a stage stands on."""
+def starts(stage: Stage | Pretrained) -> tuple[Start, ...]:
+    """The models that a stage stands on."""
+    return tuple(parent for parent in parents(stage) if not isinstance(parent, Translate | Predict))
+
+
+def root(stage: Start | Predict) -> Pretrained | Pretrain:
+    """The pretrained model that a model or its answers stand on."""
     while not isinstance(stage, Pretrained | Pretrain):
-        stage = parents(stage)[0]
+        stage = starts(stage)[0]
     return stage
 
 
@@ -256,12 +313,13 @@ def from_plain(value: object) -> Start | Stage:
     Raises StoreError for an unknown type or version and for missing, unknown or ill-typed fields.
     """
     stage = _build(value, "stage")
-    if not isinstance(stage, Pretrained | Pretrain | Train | Merge | Choose | Predict):
+    if not isinstance(stage, Pretrained | Pretrain | Translate | Train | Merge | Choose | Predict):
         raise StoreError(f"stage: {type(stage).__name__} is no stage")
     return stage
 
 
-_TYPES: Mapping[str, type] = {t.__name__: t for t in (Rows, Recipe, Runtime, Share, Pretrained, Pretrain, Train, Merge, Choose, Predict)}
+_PARTS = (Rows, Recipe, Runtime, Share, Given, Apertium, Seq2Seq)
+_TYPES: Mapping[str, type] = {t.__name__: t for t in (*_PARTS, Pretrained, Pretrain, Translate, Train, Merge, Choose, Predict)}
 
 
 @cache

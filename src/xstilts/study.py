@@ -58,6 +58,29 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
+class Translation:
+    """A task's training rows in other languages: in a chain or a mix it stands where a task can ("NAME", "NAME:LANGUAGE").
+
+    `by` says who translates: "folder", translations made elsewhere under the names of the task's own files (`path`, with
+    {language} in it where there are several); "apertium"; "model", a sequence-to-sequence model (`path`, or `hub` with
+    `revision`). `task = "target"` is the target of the cell, whichever it is; then "NAME:own" follows the scored language.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    task: str
+    languages: tuple[str, ...]
+    by: Literal["folder", "apertium", "model"]
+    path: str = ""
+    hub: str = ""
+    revision: str = ""
+    mode: str = ""  # apertium: the mode, where it is not that of the two languages
+    source: str = ""  # model: the language of the originals as its tokenizer names it ("eng_Latn")
+    target: str = ""  # model: the language to translate into, as the tokenizer names it; the output begins with it
+    prefix: str = ""  # model: text before every sentence
+    beams: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Merged:
     """Chains trained apart, then put together without training: a step of a chain, as a task or mix is one."""
 
@@ -150,6 +173,7 @@ class Study:
     encoders: Mapping[str, Encoder] = field(default_factory=dict)
     mixes: Mapping[str, Mix] = field(default_factory=dict)
     merges: Mapping[str, Merged] = field(default_factory=dict)
+    translations: Mapping[str, Translation] = field(default_factory=dict)
     search: Mapping[str, Search] = field(default_factory=dict)  # by task or mix, or "all"
     retrieval: Retrieval = field(default_factory=Retrieval)
     splits: Mapping[str, Splits] = field(default_factory=dict)
@@ -273,8 +297,8 @@ def _told(error: Any) -> str:
 
 def _keys_at(where: list[str]) -> list[str]:
     tables = {
-        "encoders": Encoder, "mixes": Mix, "merges": Merged, "search": Search, "retrieval": Retrieval, "splits": Splits, "hub": OnHub,
-        "caps": Caps, "recipe": Recipe, "recipes": Recipe,
+        "encoders": Encoder, "mixes": Mix, "merges": Merged, "translations": Translation, "search": Search, "retrieval": Retrieval,
+        "splits": Splits, "hub": OnHub, "caps": Caps, "recipe": Recipe, "recipes": Recipe,
     }  # fmt: skip
     table = tables.get(where[0], Study) if where else Study
     return [f.name for f in fields(table)]
@@ -313,12 +337,15 @@ def _check_values(study: Study) -> None:
             raise StudyError(f"mixes.{name}.text_rate: expected a share above 0 and below 1, got {mix.text_rate}")
     for name, merged in study.merges.items():
         _check_merged(f"merges.{name}", merged)
-    for table in ("mixes", "merges"):
+    for name, translation in study.translations.items():
+        _check_translation(f"translations.{name}", translation)
+    for table in ("mixes", "merges", "translations"):
         for name in getattr(study, table):
             if name in (NONE, TARGET) or not NAME.fullmatch(name):
                 raise StudyError(f'{table}.{name}: not a name that a step can have; use letters, digits and . _ + - (not "none", "target")')
-    if both := study.mixes.keys() & study.merges.keys():
-        raise StudyError(f"merges.{min(both)}: a mix has this name too; choose another")
+    for one, two in (("mixes", "merges"), ("mixes", "translations"), ("merges", "translations")):
+        if both := getattr(study, one).keys() & getattr(study, two).keys():
+            raise StudyError(f"{two}.{min(both)}: one of {one} has this name too; choose another")
     for name, search in study.search.items():
         if len(search.lr) < 2 or len(set(search.lr)) < len(search.lr) or min(search.lr) <= 0:
             raise StudyError(f"search.{name}.lr: give two or more different rates above 0")
@@ -358,6 +385,30 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
             raise StudyError(f"{where}.{name}: expected 0 or more, got {getattr(recipe, name)}")
     if recipe.average > recipe.selections:
         raise StudyError(f"{where}.average: the mean is over states at selections, and there are {recipe.selections} of {recipe.average}")
+
+
+# which values each way of translating takes
+_TRANSLATES = {"folder": ("path",), "apertium": ("mode",), "model": ("path", "hub", "revision", "source", "target", "prefix", "beams")}
+
+
+def _check_translation(where: str, own: Translation) -> None:
+    if not own.languages or len(set(own.languages)) < len(own.languages):
+        raise StudyError(f"{where}.languages: name one or more, each once")
+    for name in ("path", "hub", "revision", "mode", "source", "target", "prefix", "beams"):
+        if name not in _TRANSLATES[own.by] and getattr(own, name) != (1 if name == "beams" else ""):
+            raise StudyError(f'{where}.{name}: by = "{own.by}" takes {", ".join(_TRANSLATES[own.by])} only')
+    several = len(own.languages) > 1
+    if own.by == "folder" and (not own.path or (several and "{language}" not in own.path)):
+        raise StudyError(f'{where}.path: name the folder of the translations, with {{language}} in it where there are several')
+    if own.by == "model":
+        if bool(own.path) == bool(own.hub):
+            raise StudyError(f"{where}: give exactly one of path and hub")
+        if own.hub and not re.fullmatch(r"[0-9a-f]{40}", own.revision):
+            raise StudyError(f'{where}.revision: pin the full commit (40 hexadecimal digits), got "{own.revision}"')
+        if own.beams < 1:
+            raise StudyError(f"{where}.beams: expected at least 1 (greedy), got {own.beams}")
+    if several and (own.target or own.mode or own.prefix):
+        raise StudyError(f"{where}: a mode, target or prefix is of one language; make a translation for each")
 
 
 def _check_merged(where: str, merged: Merged) -> None:

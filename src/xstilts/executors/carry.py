@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from xstilts.errors import ModelError, StoreError, TrainingError
 from xstilts.examples import Example
-from xstilts.models import Where, fetch
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Rows, Stage, Start, Train
+from xstilts.models import FILES, SEQ2SEQ, Where, fetch
+from xstilts.stages import (
+    Apertium,
+    Choose,
+    Given,
+    Merge,
+    Predict,
+    Pretrain,
+    Pretrained,
+    Progress,
+    Rows,
+    Seq2Seq,
+    Stage,
+    Start,
+    Train,
+    Translate,
+)
 from xstilts.store import Store, disk_error
 
 
@@ -23,17 +38,17 @@ class Place:
     store: Store
     data: Path
     draft: Path
-    where: Mapping[str, Where]  # key of a Pretrained -> its weights
+    where: Mapping[str, Where]  # key of a Pretrained -> its weights; of a Translate by given files -> their folder
     offline: bool
     emit: Callable[[Progress], None]
     stop: Callable[[], bool]
 
-    def weights_of(self, start: Start) -> Path:
-        """The folder of a start: a plain model folder, or a finished entry. Raises ModelError."""
+    def weights_of(self, start: Start, names: Sequence[str] = FILES) -> Path:
+        """The folder of a start: a plain model folder with files of these names, or a finished entry. Raises ModelError."""
         if isinstance(start, Pretrained):
             if start.key not in self.where:
                 raise ModelError(f"nothing says where the weights {start.weights[:12]} are; this is a defect of xstilts")
-            return fetch(self.where[start.key], self.offline)
+            return fetch(self.where[start.key], self.offline, names)
         found = self.store.find_weights(start.key)
         if found is None:
             raise StoreError(f"the weights of stage {start.key[:12]} are no longer in {self.store.path}; run again to make them")
@@ -45,6 +60,9 @@ def carry_out(stage: Stage, place: Place) -> None:
 
     Raises XstiltsError for what the user can mend, Stopped when `place.stop()` turned true and the state is saved.
     """
+    if isinstance(stage, Translate) and not isinstance(stage.by, Seq2Seq):
+        _carry_out(stage, place)  # without torch
+        return
     import torch
     from safetensors import SafetensorError
 
@@ -68,18 +86,23 @@ def carry_out(stage: Stage, place: Place) -> None:
 
 
 @lru_cache(maxsize=64)
-def _load(wanted: Rows, data: Path) -> list[Example]:
+def _load(wanted: Rows, data: Path, store: Store) -> list[Example]:
     """Rows are values: the test sets that every model of a study is scored on are read once a worker."""
-    from xstilts import rows
+    from xstilts import rows, translations
 
-    return rows.load(wanted, data)
+    if wanted.translation is None:
+        return rows.load(wanted, data)
+    entry = store.find(wanted.translation.key)
+    if entry is None:
+        raise StoreError(f"translation {wanted.translation.key[:12]} is no longer in {store.path}; run again to make it")
+    return translations.load(wanted, entry)
 
 
 def _carry_out(stage: Stage, place: Place) -> None:
     from xstilts import tasks
 
     def load(wanted: Rows) -> list[Example]:
-        return _load(wanted, place.data)
+        return _load(wanted, place.data, place.store)
 
     match stage:
         case Pretrain():
@@ -91,6 +114,8 @@ def _carry_out(stage: Stage, place: Place) -> None:
 
             start = place.weights_of(stage.start)
             train(stage, start, tasks.task, load, place.draft, place.store.cache, place.emit, place.stop)
+        case Translate():
+            _translate(stage, place, load(stage.rows))
         case Merge():
             from xstilts.engine.merge import merge
 
@@ -122,6 +147,26 @@ def _facts_of(stage: Predict, store: Store) -> Mapping[str, float]:
         raise StoreError(f"the predictions of stage {stage.key[:12]} are no longer in {store.path}; run again to make them")
     found: Mapping[str, float] = manifest["facts"]
     return found
+
+
+def _translate(stage: Translate, place: Place, originals: list[Example]) -> None:
+    from xstilts import apertium, tasks, translations
+
+    match stage.by:
+        case Given():
+            folder, task, split = place.where[stage.key], tasks.task(stage.rows.task), stage.rows.split
+            assert isinstance(folder, Path)
+            code, _ = translations.given_files(task, folder, split, stage.language)
+            whole = list(task.source.read(place.data, split, stage.rows.language))
+            translations.given(stage, originals, whole, task.source.read(folder, split, code), place.draft / "out")
+            return
+        case Apertium(mode=mode):
+            found = translations.Translator(apertium.batches, lambda texts: apertium.translate(mode, texts))
+        case Seq2Seq() as by:
+            from xstilts.engine.translate import translator
+
+            found = translator(by, place.weights_of(by.model, SEQ2SEQ), stage.runtime.device, stage.runtime.precision)
+    translations.translate(stage, originals, found, place.draft, place.emit, place.stop)
 
 
 def facts(out: Path) -> dict[str, object]:

@@ -142,12 +142,17 @@ def _trained(languages: Sequence[str]) -> str:
     )
 
 
+def _translations(made: Sequence[str]) -> tuple[str, ...]:
+    return (f"Training rows that are translations: {'; '.join(made)}. No dev or test row is translated.",) if made else ()
+
+
 def method(report: Report) -> tuple[str, ...]:
     """How the numbers were come by and what they cannot say: one sentence or two a line."""
     view = View(report)
     metrics = "; ".join(f"{target}: {view.metric(target)}" for target in view.targets)
     lines = [
         f"{_trained(report.facts.trained_in)} Checkpoints were selected on {report.facts.chosen_on}; no test row was read before scoring.",
+        *_translations(report.facts.translated),
         f"Headline metrics, on 0-100: {metrics}.",
         "A target's mean is the plain mean over its languages, the training language included.",
         "Gain: score after the intermediate step minus the baseline's, paired by seed. "
