@@ -84,6 +84,7 @@ def test_raw_text_beside_a_task_is_named_by_its_folders(tmp_path: Path) -> None:
     assert found[1].terms == ("NC",) and found[2].licence.startswith("not known to xstilts")
 
 
+@pytest.mark.slow
 def test_trained_entries_hold_their_card_and_pass_it_on(tmp_path: Path) -> None:
     """Study -> store: every encoder that is kept has one; weights that came with a list pass it on."""
     make_model(tmp_path / "m")

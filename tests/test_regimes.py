@@ -386,6 +386,7 @@ def test_a_layer_without_dev_rows_is_refused(planned: Any, tmp_path: Path, wrong
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_layer_that_dev_chose_is_the_one_that_test_is_scored_at(tmp_path: Path) -> None:
     make_model(tmp_path / "m")
     study = parse_study(
@@ -453,6 +454,7 @@ def test_raw_text_drops_what_is_scored(tmp_path: Path) -> None:
         source.files(tmp_path, "train", "de")
 
 
+@pytest.mark.slow
 def test_a_study_of_regimes_runs_to_its_scores(tmp_path: Path) -> None:
     """Study file -> plan -> worker processes -> store -> scores."""
     make_model(tmp_path / "m")

@@ -562,6 +562,7 @@ def test_a_language_or_folder_that_is_no_model_is_one_line(echo: Path, tmp_path:
         seq(make_model(tmp_path / "m"))
 
 
+@pytest.mark.slow
 def test_a_study_with_a_model_runs_and_its_key_holds_the_weights(planned: Any, echo: Path, tmp_path: Path) -> None:
     from xstilts.run import run
     from xstilts.store import Store
