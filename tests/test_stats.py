@@ -95,6 +95,12 @@ def test_p_is_below_five_percent_just_when_the_interval_excludes_zero() -> None:
         assert (interval.p < 0.05) == (interval.sign != 0)
 
 
+def test_rounding_is_no_difference() -> None:
+    dust = 1e-14 * np.random.default_rng(5).random((100, 3))
+    found = stats.combine(np.array([1e-14, 2e-14, 1e-14]), dust, 50)
+    assert (found.estimate, found.low, found.high, found.sign, found.p) == (0.0, 0.0, 0.0, 0, 1.0)
+
+
 @pytest.mark.parametrize("freedom", [1.0, 2.0, 2.7, 4.0, 17.3, 99.0, 1189.0, 40_000.0])
 def test_students_t_agrees_with_scipy(freedom: float) -> None:
     from scipy.special import stdtr, stdtrit

@@ -23,6 +23,7 @@ Kind = Literal["seeds and items", "items only", "seeds only", "untrained"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
+DUST = 1e-9  # points; differences below are rounding: equal predictions averaged in another order
 MIN_SEEDS = 3  # with fewer, the seed variance is not usable: a t quantile at 1 degree of freedom is 12.7
 _BLOCK = 8_000_000  # weights held at once
 
@@ -94,6 +95,8 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     variance alone.
     """
     seeds = len(per_seed)
+    if np.abs(per_seed).max() < DUST and np.abs(sampled).max() < DUST:
+        per_seed, sampled = np.zeros_like(per_seed), np.zeros_like(sampled)
     estimate = float(per_seed.mean())
     item_freedom = max(groups - 1, 1)
     wider = groups / item_freedom
