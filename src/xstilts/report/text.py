@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from xstilts.analysis.review import Check
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
@@ -123,12 +124,23 @@ def _lines(report: Report) -> Iterable[str]:
         for cell in report.missing:
             yield f"- missing: {cell.model}, {cell.intermediate} → {cell.target}, {cell.language}, seed {cell.seed}"
         yield from (*(f"- {line}" for line in report.transfer.left_out), "")
+    if report.review:
+        yield from ("## Review", "", f"<details><summary>{report.review.summary}</summary>", "")
+        yield from _grid(
+            ["check", "verdict", "why"],
+            ([f"{c.group}: {c.name}", _cost(c), "; ".join(c.finding.reasons)] for c in report.review.checks),
+        )
+        yield from ("</details>", "")
     if facts.command:
         yield from ("## Again", "", f"    {facts.command}", "")
     if facts.costs:
         yield from _grid(["stages", "number", "time"], ([c.kind, str(c.stages), duration(c.seconds)] for c in facts.costs))
     if facts.versions:
         yield from (", ".join(f"{package} {version}" for package, version in facts.versions.items()), "")
+
+
+def _cost(check: Check) -> str:
+    return f"{check.finding.verdict}, {number(-check.lost, 2)} of {check.points:.2f}" if check.lost else check.finding.verdict
 
 
 def _trained(languages: Sequence[str]) -> str:
