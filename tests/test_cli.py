@@ -193,6 +193,24 @@ def test_a_review_of_a_finished_study_and_of_one_that_was_never_run(finished, xs
     assert (code, out) == (2, "") and err.startswith("error: nothing.toml: no such study file")
 
 
+def test_a_review_reads_the_rows_once(finished, xstilts, monkeypatch):
+    from xstilts.analysis import review
+
+    first = xstilts("review", "toy.toml")[1]
+    kept = Path("xstilts-store/cache/review/toy.json")
+    whole, read = kept.read_bytes(), []
+    load = review.load_each
+    monkeypatch.setattr(review, "load_each", lambda *asked: read.append(asked) or load(*asked))
+    assert xstilts("review", "toy.toml")[1] == first and not read
+    for wrong in (b"{", b"[]", b'{"key": 1}', whole.replace(b'"verdict"', b'"v"')):
+        kept.write_bytes(wrong)
+        assert xstilts("review", "toy.toml")[1] == first and kept.read_bytes() == whole
+    assert len(read) == 4
+    Path("toy.toml").write_text(STUDY.replace("train = 20", "train = 19"))
+    xstilts("review", "toy.toml")
+    assert len(read) == 5 and kept.read_bytes() != whole
+
+
 def test_keep(finished, xstilts):
     for keep, left in (("all", 6), ("best", 3), ("none", 0)):
         Path("toy.toml").write_text(STUDY.replace('"all"', f'"{keep}"'))

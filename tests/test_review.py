@@ -376,7 +376,10 @@ def test_the_report_shows_the_review_folded(good: Evidence, tmp_path: Path) -> N
     assert own.index("<summary>") < own.index(made.summary) < own.index("</summary>")
     for said in ("3 of 720 scored rows of nli (0.42%) stand in training rows of left", "data: leakage", made.summary):
         assert said in own and said in text
-    assert f"| bad, {chr(0x2212)}1.00 of 1.00 |" in text and "1.00 of 1.00" in own
+    assert "| bad, 1.00 of 1.00 lost |" in text and "<td>bad, 1.00 of 1.00 lost</td>" in own
+    few = Finding("bad", ("one", "two", "three", "four", "five"))
+    assert few.short == "one; two; three; and 2 more (xstilts review)"
+    assert replace(few, reasons=few.reasons[:3]).short == "one; two; three"
 
 
 def test_the_json_holds_what_the_text_says(good: Evidence) -> None:

@@ -368,7 +368,7 @@ def _evaluated(made: Plan, store: Store, place: Place) -> Any:
     """The report with its review, imported scores included."""
     from dataclasses import replace
 
-    from xstilts.analysis.review import gather, review
+    from xstilts.analysis.review import of_plan
     from xstilts.imports import beside, stored
     from xstilts.report import evaluate
 
@@ -377,8 +377,8 @@ def _evaluated(made: Plan, store: Store, place: Place) -> Any:
     facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
     found = evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results)
     manifests = {stage.key: manifest for stage in made.stages if (manifest := store.manifest(stage.key)) is not None}
-    missing = sum(cell.predict.key not in manifests for cell in made.cells)
-    return replace(found, review=review(gather(made, manifests, missing, found.transfer, place.data)))
+    cache = store.cache / "review" / f"{made.study.name}.json"
+    return replace(found, review=of_plan(made, manifests, found.transfer, place.data, cache))
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ Each check is a function of the evidence alone and gives a verdict with its reas
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,15 +19,18 @@ import numpy as np
 
 from xstilts.analysis.transfer import BASELINE, Level, Transfer
 from xstilts.benchmark import XTREME, XTREME_R, Benchmark
+from xstilts.canon import key_of
 from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.languages import LANGUAGES
 from xstilts.models import Hub
 from xstilts.plan import Plan
+from xstilts.provenance import code_hash
 from xstilts.readers import fingerprint
 from xstilts.rows import content, hardly_there, load_each, texts
 from xstilts.scores import CellLike, TaskOf
 from xstilts.stages import Choose, Merge, Pretrain, Pretrained, Rows, Start, Train, lineage, rows_read
 from xstilts.stats import MIN_SEEDS, detectable, holm
+from xstilts.store import write_json
 from xstilts.task import Task
 from xstilts.tasks import task as find_task
 
@@ -44,6 +48,7 @@ SKEW = (0.15, 0.35)  # the most frequent label's share above that of equal ones
 ABSENT = (0.0, 0.1)  # share of the planned cells that are not there
 UNCOVERED = (0.0, 0.5)  # share of a benchmark's languages, families and scripts that is left out
 
+SHOWN = 3  # reasons of a check in a report
 WORDS = 5  # of one n-gram
 CONTAINED = 0.8  # share of a scored row's n-grams in one training row
 SCORED_MOST, TRAINED_MOST = 300, 10_000  # rows that the search for near-duplicates looks at, for each target and training
@@ -70,6 +75,12 @@ class Finding:
     verdict: Verdict
     reasons: tuple[str, ...]
 
+    @property
+    def short(self) -> str:
+        """The first reasons in one line, and how many more there are."""
+        more = len(self.reasons) - SHOWN
+        return "; ".join((*self.reasons[:SHOWN], *([f"and {more} more (xstilts review)"] if more > 0 else [])))
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -83,6 +94,11 @@ class Check:
     @property
     def lost(self) -> float:
         return COST[self.finding.verdict] * self.points
+
+    @property
+    def cost(self) -> str:
+        """The verdict, and the points that it took where it took some."""
+        return f"{self.finding.verdict}, {self.lost:.2f} of {self.points:.2f} lost" if self.lost else self.finding.verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,26 +213,58 @@ class Print:
     group: str
 
 
-def gather(plan: Plan, made: Mapping[str, Mapping[str, Any]], missing: int, transfer: Transfer, data: Path) -> Evidence:
-    """The evidence of a study; reads the rows of every training, selection and scored part once."""
-    wanted: dict[Rows, None] = {}
-    for cell in plan.cells:
-        wanted[cell.predict.rows] = None
-    for stage in plan.stages:
-        if isinstance(stage, Train):
-            wanted.update(dict.fromkeys((*(share.rows for share in stage.mix), *stage.select)))
-    rows, refused = load_each(wanted, data)
+def of_plan(plan: Plan, made: Mapping[str, Mapping[str, Any]], transfer: Transfer, data: Path, cache: Path) -> Review:
+    """The review of a study. `made` holds the manifests of its finished stages by key.
+
+    The rows of every training, selection and scored part are read once; what the checks found in them is kept in the file
+    `cache` until the plan, the data or this code changes, so that a report need not read them again.
+    """
+    about = [[c.model, c.intermediate, c.target, c.same_data, c.predict.key] for c in plan.cells]
+    key = key_of([about, code_hash()])
+    known = _kept(cache, key)
+    rows, refused = load_each(_wanted(plan), data) if known is None else ({}, {})
     hubs = {where.repository: where.revision for where in plan.where.values() if isinstance(where, Hub)}
     for name, own in plan.study.hub.items():
         of_task = find_task(name).hub
         hubs[f"rows of {name}"] = own.revision or (of_task.revision if of_task else "")
-    unread = tuple(f"{rows.task} {rows.split} {rows.language}: {why}" for rows, why in refused.items())
-    return Evidence(plan.cells, missing, transfer, made, hubs, rows, unread, plan.study.part)
+    unread = tuple(f"{each.task} {each.split} {each.language}: {why}" for each, why in refused.items())
+    missing = sum(cell.predict.key not in made for cell in plan.cells)
+    found = review(Evidence(plan.cells, missing, transfer, made, hubs, rows, unread, plan.study.part), known or {})
+    if known is None and not refused:
+        _keep(cache, key, found)
+    return found
 
 
-def review(evidence: Evidence) -> Review:
-    """Every check of `CHECKS` on the evidence."""
-    return Review(tuple(Check(group, name, check(evidence), points) for group, name, points, check in CHECKS))
+def review(evidence: Evidence, known: Mapping[str, Finding] | None = None) -> Review:
+    """Every check of `CHECKS` on the evidence; `known` are findings, by name, that need not be made again."""
+    given = known or {}
+    return Review(tuple(Check(group, name, given.get(name) or check(evidence), points) for group, name, points, check in CHECKS))
+
+
+def _wanted(plan: Plan) -> Iterator[Rows]:
+    for stage in plan.stages:
+        if isinstance(stage, Train):
+            yield from (*(share.rows for share in stage.mix), *stage.select)
+    yield from (cell.predict.rows for cell in plan.cells)
+
+
+def _kept(cache: Path, key: str) -> Mapping[str, Finding] | None:
+    """The findings in rows that were kept under this key; None where there are none."""
+    try:
+        found = json.loads(cache.read_text("utf-8"))
+        plain = found["findings"] if found["key"] == key else None
+        return plain and {name: Finding(plain[name]["verdict"], tuple(plain[name]["reasons"])) for name in ON_ROWS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(cache: Path, key: str, found: Review) -> None:
+    findings = {c.name: {"verdict": c.finding.verdict, "reasons": list(c.finding.reasons)} for c in found.checks if c.name in ON_ROWS}
+    try:
+        cache.parent.mkdir(exist_ok=True)
+        write_json(cache, {"key": key, "findings": findings})
+    except OSError:
+        return  # only a cache: the next review reads the rows again
 
 
 # ---- statistics ----
@@ -700,6 +748,7 @@ CHECKS: tuple[tuple[str, str, float, Callable[[Evidence], Finding]], ...] = (  #
     ("scores", "above chance", 0.5, chance),
     ("scores", "published range", 0.25, published),
 )
+ON_ROWS = frozenset({"leakage", "near-duplicates", "label balance", "untranslated rows", "duplicates", "selection", "same data"})
 
 
 # ---- near-duplicates ----

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from xstilts.analysis.review import Check
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
@@ -128,7 +127,7 @@ def _lines(report: Report) -> Iterable[str]:
         yield from ("## Review", "", f"<details><summary>{report.review.summary}</summary>", "")
         yield from _grid(
             ["check", "verdict", "why"],
-            ([f"{c.group}: {c.name}", _cost(c), "; ".join(c.finding.reasons)] for c in report.review.checks),
+            ([f"{c.group}: {c.name}", c.cost, c.finding.short] for c in report.review.checks),
         )
         yield from ("</details>", "")
     if facts.command:
@@ -137,10 +136,6 @@ def _lines(report: Report) -> Iterable[str]:
         yield from _grid(["stages", "number", "time"], ([c.kind, str(c.stages), duration(c.seconds)] for c in facts.costs))
     if facts.versions:
         yield from (", ".join(f"{package} {version}" for package, version in facts.versions.items()), "")
-
-
-def _cost(check: Check) -> str:
-    return f"{check.finding.verdict}, {number(-check.lost, 2)} of {check.points:.2f}" if check.lost else check.finding.verdict
 
 
 def _trained(languages: Sequence[str]) -> str:
