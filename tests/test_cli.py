@@ -174,6 +174,7 @@ def test_a_review_of_a_finished_study_and_of_one_that_was_never_run(finished, xs
     assert (code, err) == (0, "")
     first, *lines = out.splitlines()
     assert re.fullmatch(r"toy: \d\.\d of 10 \(\d+ of 21 checks could be made, .*; lost: .*\)", first)
+    assert "statistics: power: below 3 seeds the luck of training is unknown" in out
     assert "  bad        -1.00  statistics: seeds: 2 seeds of every choice; 3 are needed before " in out
     assert "  good              coverage: cells: 12 of 12 planned cells are scored" in lines
     assert any("xnli leaves out 13 of 15: ar bg el es" in line for line in lines)

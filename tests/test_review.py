@@ -245,7 +245,7 @@ BAD: tuple[tuple[str, Callable[[Evidence], Evidence], str], ...] = (
     ("power", with_gains(gain("left", "", error=3.0)), "below 8.8 points would be missed"),
     ("multiplicity", with_gains(*(gain("left", t, p) for t, p in zip(TASKS, (0.04, 0.5, 0.6, 0.7)))), "1 below 5 % each by itself"),
     ("leakage", leak, "3 of 720 scored rows of nli (0.42%) stand in training rows of left"),
-    ("near-duplicates", nearly, "6 of 60 rows of nli (10.0%) are nearly a training row of left"),
+    ("near-duplicates", nearly, "6 of 60 rows of nli in en (10.0%) are nearly a training row of left"),
     ("label balance", skewed, 'nli, training rows: "yes"'),
     ("label balance", no_label, "no row has maybe"),
     ("untranslated rows", in_english, "6 of 60 rows of nli in sw (10.0%) are untranslated or hardly there"),
@@ -301,9 +301,9 @@ def test_points_are_ten_and_each_verdict_costs_its_share(good: Evidence) -> None
     assert sum(points for _, _, points, _ in CHECKS) == 10
     made = review(leak(good))
     costs = {c.name: c.lost for c in made.checks if c.lost}
-    assert costs == {"leakage": 1.0}
-    assert made.score == round(10 * 8.75 / 9.75, 1)
-    assert "lost: leakage 1.00" in made.summary
+    assert costs == {"leakage": 1.5}
+    assert made.score == round(10 * 8.25 / 9.75, 1)
+    assert "lost: leakage 1.50" in made.summary
     half = review(made_otherwise(good, "left", commit="c" * 40))
     assert {c.name: (c.finding.verdict, c.lost) for c in half.checks if c.lost} == {"commit": ("caution", 0.125)}
 
@@ -314,14 +314,16 @@ def test_with_nothing_run_and_no_rows_there_is_no_score(good: Evidence) -> None:
     silent = {c.name for c in made.checks if c.finding.verdict == "cannot say"}
     assert silent >= {"power", "multiplicity", "budgets", "versions", "above chance"}
     assert silent >= {"leakage", "near-duplicates", "label balance", "untranslated rows", "duplicates"}
-    assert made.score is None and made.summary.startswith("no score: ")
+    assert made.score is None and made.summary.startswith("no score (") and "7.5 are needed; lost: " in made.summary
     assert next(c for c in made.checks if c.name == "cells").finding.verdict == "bad"
     assert "nli test en: gone" in " ".join(finding(empty, "leakage").reasons)
 
 
 def test_items_only_gains_prove_nothing(good: Evidence) -> None:
     few = with_gains(*(gain(step, target, kind="items only") for step in STEPS[1:] for target in ("", *TASKS)))(good)
-    assert (finding(few, "power").verdict, finding(few, "multiplicity").verdict) == ("cannot say", "cannot say")
+    assert (finding(few, "power").verdict, finding(few, "multiplicity").verdict) == ("bad", "cannot say")
+    bare = with_gains(*(gain(step, target, kind="seeds only") for step in STEPS[1:] for target in ("", *TASKS)))(good)
+    assert (finding(bare, "power").verdict, finding(bare, "multiplicity").verdict) == ("cannot say", "cannot say")
 
 
 @pytest.mark.parametrize(("score", "verdict"), [(79.2, "good"), (50.0, "caution"), (91.0, "bad")])
@@ -376,7 +378,7 @@ def test_the_report_shows_the_review_folded(good: Evidence, tmp_path: Path) -> N
     assert own.index("<summary>") < own.index(made.summary) < own.index("</summary>")
     for said in ("3 of 720 scored rows of nli (0.42%) stand in training rows of left", "data: leakage", made.summary):
         assert said in own and said in text
-    assert "| bad, 1.00 of 1.00 lost |" in text and "<td>bad, 1.00 of 1.00 lost</td>" in own
+    assert "| bad, 1.50 of 1.50 lost |" in text and "<td>bad, 1.50 of 1.50 lost</td>" in own
     few = Finding("bad", ("one", "two", "three", "four", "five"))
     assert few.short == "one; two; three; and 2 more (xstilts review)"
     assert replace(few, reasons=few.reasons[:3]).short == "one; two; three"

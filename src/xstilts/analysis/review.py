@@ -36,7 +36,7 @@ from xstilts.tasks import task as find_task
 
 Verdict = Literal["good", "caution", "bad", "cannot say"]
 COST: Mapping[Verdict, float] = {"good": 0.0, "caution": 0.5, "bad": 1.0, "cannot say": 0.0}  # share of a check's points
-ENOUGH = 5.0  # points that must have been judged before a score is given
+ENOUGH = 7.5  # points that must have been judged before a score is given: an unfinished study has none
 
 # (up to here good, up to here caution); above: bad
 EFFECT = (2.0, 5.0)  # points that can just be detected: single targets of Phang et al. 2020 gain 1 to 2, their mean 5.4
@@ -122,12 +122,12 @@ class Review:
     def summary(self) -> str:
         """The score and what it stands on, in one sentence."""
         open_ = [check.name for check in self.checks if check.finding.verdict == "cannot say"]
-        base = f"{len(self.checks) - len(open_)} of {len(self.checks)} checks could be made"
-        if self.score is None:
-            return f"no score: {base}, {self.judged:.2f} of 10 points"
+        base = f"{len(self.checks) - len(open_)} of {len(self.checks)} checks could be made, {self.judged:.2f} of 10 points"
+        needed = f", {ENOUGH} are needed" if self.score is None else ""
         lost = sorted((c for c in self.checks if c.lost), key=lambda c: -c.lost)
         cost = f"; lost: {', '.join(f'{c.name} {c.lost:.2f}' for c in lost)}" if lost else ""
-        return f"{self.score:.1f} of 10 ({base}, {self.judged:.2f} of 10 points{cost})"
+        score = "no score" if self.score is None else f"{self.score:.1f} of 10"
+        return f"{score} ({base}{needed}{cost})"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values: score, judged points, checks."""
@@ -292,8 +292,10 @@ def power(evidence: Evidence) -> Finding:
     rows = [g for g in evidence.transfer.gains if not g.target and not g.same_data]
     rows = rows or [g for g in evidence.transfer.gains if g.target and not g.language and not g.same_data]
     sure = [g for g in rows if g.gain.sure]
+    if any(g.gain.kind == "items only" for g in rows):
+        return Finding("bad", (f"below {MIN_SEEDS} seeds the luck of training is unknown, and no gain of any size can be told from it",))
     if not sure:
-        return _open("no gain has an interval with the luck of training in it")
+        return _open("no gain has an interval with the luck of training and the test items in it")
     worst = max(sure, key=lambda g: detectable(g.gain))
     least = detectable(worst.gain)
     text = f"a mean gain below {least:.1f} points would be missed more than one time in five ({worst.intermediate}, {worst.model})"
@@ -362,7 +364,7 @@ def near_duplicates(evidence: Evidence) -> Finding:
                 if found:
                     share = len(found) / len(some)
                     worst = max(worst, share)
-                    text = f"{len(found)} of {len(some)} rows of {target} ({share:.1%}) are nearly a training row of {name}"
+                    text = f"{len(found)} of {len(some)} rows of {target} in {language} ({share:.1%}) are nearly a training row of {name}"
                     reasons.append(f'{text}, such as "{_short(some[found[0]])}"')
     if not looked:
         return _open("no scored rows in a language that was trained on could be read", *evidence.unread[:3])
@@ -729,14 +731,14 @@ CHECKS: tuple[tuple[str, str, float, Callable[[Evidence], Finding]], ...] = (  #
     ("statistics", "seeds", 1.0, seeds),
     ("statistics", "power", 1.0, power),
     ("statistics", "multiplicity", 0.5, multiplicity),
-    ("data", "leakage", 1.0, leakage),
+    ("data", "leakage", 1.5, leakage),
     ("data", "near-duplicates", 0.5, near_duplicates),
     ("data", "label balance", 0.25, labels),
     ("data", "untranslated rows", 0.25, untranslated),
     ("data", "duplicates", 0.25, duplicates),
-    ("coverage", "cells", 0.5, cells),
+    ("coverage", "cells", 0.25, cells),
     ("coverage", "languages", 0.5, languages),
-    ("coverage", "families and scripts", 0.5, families),
+    ("coverage", "families and scripts", 0.25, families),
     ("coverage", "task formats", 0.25, formats),
     ("fairness", "budgets", 0.5, budgets),
     ("fairness", "selection", 0.75, selection),
