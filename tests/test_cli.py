@@ -169,6 +169,49 @@ def test_estimate_stands_on_finished_stages(finished, xstilts):
     assert json.loads(xstilts("plan", "toy.toml", "--json")[1])["seconds"] == 0
 
 
+def test_a_review_of_a_finished_study_and_of_one_that_was_never_run(finished, xstilts):
+    code, out, err = xstilts("review", "toy.toml")
+    assert (code, err) == (0, "")
+    first, *lines = out.splitlines()
+    assert re.fullmatch(r"toy: \d\.\d of 10 \(\d+ of 21 checks could be made, .*; lost: .*\)", first)
+    assert "statistics: power: below 3 seeds the luck of training is unknown" in out
+    assert "  bad        -1.00  statistics: seeds: 2 seeds of every choice; 3 are needed before " in out
+    assert "  good              coverage: cells: 12 of 12 planned cells are scored" in lines
+    assert any("xnli leaves out 13 of 15: ar bg el es" in line for line in lines)
+    plain = json.loads(xstilts("review", "toy.toml", "--json")[1])
+    assert first.startswith(f"toy: {plain['score']} of 10") and plain["study"] == "toy"
+    verdicts = {each["name"]: each["verdict"] for each in plain["checks"]}
+    assert (verdicts["seeds"], verdicts["leakage"], verdicts["versions"], verdicts["pins"]) == ("bad", "good", "good", "good")
+    assert xstilts("report", "toy.toml")[0] == 0
+    assert first.removeprefix("toy: ") in Path("reports/toy/report.md").read_text("utf-8")
+    code, out, err = xstilts("--store", "new", "review", "toy.toml", "--json")
+    assert (code, err) == (0, "") and json.loads(out)["checks"][0]["name"] == "seeds"
+    with open("data/xnli/train-en.tsv", "a") as file:
+        file.write("test de premise 3\tde hypothesis 3\tentailment\n")
+    changed = xstilts("review", "toy.toml")[1]
+    assert "1 of 24 scored rows of xnli (4.17%) stand in training rows of xnli" in changed
+    code, out, err = xstilts("review", "nothing.toml")
+    assert (code, out) == (2, "") and err.startswith("error: nothing.toml: no such study file")
+
+
+def test_a_review_reads_the_rows_once(finished, xstilts, monkeypatch):
+    from xstilts.analysis import review
+
+    first = xstilts("review", "toy.toml")[1]
+    kept = Path("xstilts-store/cache/review/toy.json")
+    whole, read = kept.read_bytes(), []
+    load = review.load_each
+    monkeypatch.setattr(review, "load_each", lambda *asked: read.append(asked) or load(*asked))
+    assert xstilts("review", "toy.toml")[1] == first and not read
+    for wrong in (b"{", b"[]", b'{"key": 1}', whole.replace(b'"verdict"', b'"v"')):
+        kept.write_bytes(wrong)
+        assert xstilts("review", "toy.toml")[1] == first and kept.read_bytes() == whole
+    assert len(read) == 4
+    Path("toy.toml").write_text(STUDY.replace("train = 20", "train = 19"))
+    xstilts("review", "toy.toml")
+    assert len(read) == 5 and kept.read_bytes() != whole
+
+
 def test_keep(finished, xstilts):
     for keep, left in (("all", 6), ("best", 3), ("none", 0)):
         Path("toy.toml").write_text(STUDY.replace('"all"', f'"{keep}"'))

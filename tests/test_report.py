@@ -15,6 +15,7 @@ import pytest
 from browser import open_browser
 from study_maker import TASKS, Cell, finder, make_study, task_of, write_predictions
 from xstilts import scores
+from xstilts.analysis.review import Check, Finding, Review
 from xstilts.analysis.transfer import Gain, Transfer, transfer
 from xstilts.languages import LANGUAGES
 from xstilts.plan import Read, together
@@ -285,7 +286,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     sizes = {"s": 1_000_000, "m": 4_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
     facts = Facts("toy", parameters=sizes, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
-    report = report_of(cells, tmp_path, facts)
+    many = Finding("bad", ("a reason of many words, " * 20, "x" * 60))
+    report = replace(report_of(cells, tmp_path, facts), review=Review((Check("data", "near-duplicates", many, 10.0),)))
     page = write_report(report, tmp_path / "out")
     papers = {}
     with open_browser(tmp_path / "home") as browser:

@@ -342,6 +342,14 @@ def test_parallel_rows_must_agree_in_ids_and_groups() -> None:
     assert found(short) == [("error", 'its rows are not those of "en" from row 6 on (5 and 12 rows); take all languages from one release')]
 
 
+def test_parallel_sentences_may_have_other_numbers_of_words() -> None:
+    english = Words("1", ("They", "do", "not", "sing", "in", "the", "old", "garden"), ("yes",) * 8)
+    chinese, stump = Words("1", ("他们", "不", "在", "旧", "花园", "里", "唱歌"), ("no",) * 7), Words("1", ("NS",), ("no",))
+    for other, notes in ((chinese, 0), (stump, 1)):
+        task = toy({("test", "en"): (english,), ("test", "de"): (other,)}, "tag", parts=Parts("", "", "test"), parallel=True)
+        assert [(level, "a few letters" in text) for level, text in found(task)] == [("note", True)] * notes
+
+
 def test_what_is_good_to_know_is_noted() -> None:
     dev = (replace(GOOD, id="d", text="p"),)
     rows = (GOOD, replace(GOOD, id="2", label="no"), Text("3", "q", " ", "no"), Text("4", "r", "s", "no"))

@@ -265,6 +265,24 @@ def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = 
 
 
 @app.command(epilog=ANYWHERE)
+def review(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
+    """Judge a study: statistics, data, coverage, fairness, reproducibility, scores; a score out of ten and what cost the points."""
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    found = _evaluated(made, store, place).review
+    if json_:
+        _print_json({"study": made.study.name, **found.as_json()})
+        return
+    print(f"{made.study.name}: {found.summary}")
+    for check in found.checks:
+        first, *more = check.finding.reasons
+        cost = f"-{check.lost:.2f}" if check.lost else ""
+        print(f"  {check.finding.verdict:<10} {cost:>5}  {check.group}: {check.name}: {first}")
+        for reason in more:
+            print(f"{'':>22}{reason}")
+
+
+@app.command(epilog=ANYWHERE)
 def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Show how far a study is: stages done, missing, begun, and in work at this moment."""
     from xstilts.progress import label
@@ -317,10 +335,10 @@ def _check_writable(folder: Path) -> None:
 
 def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from xstilts.canon import canonical, key_of
-    from xstilts.imports import beside, stored
+    from xstilts.imports import stored
     from xstilts.provenance import code_hash
     from xstilts.store import disk_error, write_json
 
@@ -331,22 +349,36 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
     key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
-    from xstilts.report import evaluate, write_report
     from xstilts.report import table as main_table
+    from xstilts.report import write_report
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
-        more = beside(made, others)
-        facts = _facts(made, store, place)
-        facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
-        made_report = evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results)
+        made_report = _evaluated(made, store, place)
         page = write_report(made_report, folder)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
     except OSError as error:
         raise disk_error(error, folder) from error
     return page, text
+
+
+def _evaluated(made: Plan, store: Store, place: Place) -> Any:
+    """The report with its review, imported scores included."""
+    from dataclasses import replace
+
+    from xstilts.analysis.review import of_plan
+    from xstilts.imports import beside, stored
+    from xstilts.report import evaluate
+
+    more = beside(made, stored(store, made.study.name))
+    facts = _facts(made, store, place)
+    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
+    found = evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results)
+    manifests = {stage.key: manifest for stage in made.stages if (manifest := store.manifest(stage.key)) is not None}
+    cache = store.cache / "review" / f"{made.study.name}.json"
+    return replace(found, review=of_plan(made, manifests, found.transfer, place.data, cache))
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
@@ -857,7 +889,7 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

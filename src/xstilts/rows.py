@@ -124,6 +124,18 @@ def load(rows: Rows, data: Path) -> list[Example]:
     return kept
 
 
+def load_each(wanted: Iterable[Rows], data: Path) -> tuple[dict[Rows, list[Example]], dict[Rows, str]]:
+    """The rows of each, every split read once, and of those that cannot be read why; no error is raised for one."""
+    read, found, refused = _reader(data, find_task), dict[Rows, list[Example]](), dict[Rows, str]()
+    with _no_collection():
+        for rows in dict.fromkeys(wanted):
+            try:
+                found[rows] = _selected(rows, read)
+            except DataError as error:
+                refused[rows] = str(error)
+    return found, refused
+
+
 def _reader(data: Path, task_of: Callable[[str], Task]) -> Read:
     """Reads a split in a language once, however often it is asked for."""
     read: dict[tuple[str, str, str], list[Example]] = {}
@@ -387,11 +399,11 @@ def _wrong(task: Task, example: Example, candidates: set[str]) -> str:
 
 def _notes(examples: Sequence[Example], paths: Sequence[Path]) -> Iterable[tuple[str, str]]:
     where = _in(paths)
-    empty = [e.id for e in examples if not all(text.strip() for text in _texts(e))]
+    empty = [e.id for e in examples if not all(text.strip() for text in texts(e))]
     if empty:
         yield "note", f'{where}{_rows(empty)} with an empty text, the first: "{empty[0]}"; they are used as they are'
     quoted = any(path.suffix in _PLAIN for path in paths)  # in JSON a quote is always one of the text
-    stray = [e.id for e in examples if quoted and not isinstance(e, Words) and any(map(_stray_quote, _texts(e)))]
+    stray = [e.id for e in examples if quoted and not isinstance(e, Words) and any(map(_stray_quote, texts(e)))]
     if stray:
         said = f'{_rows(stray)} with a text that starts or ends with a quote that nothing closes, the first: "{stray[0]}"'
         yield "note", f"{where}{said}; if a spreadsheet wrote the file, take the original"
@@ -427,7 +439,8 @@ def _stray_quote(text: str) -> bool:
     return text.count('"') % 2 == 1 and (text.startswith('"') or text.endswith('"'))
 
 
-def _texts(example: Example) -> tuple[str, ...]:
+def texts(example: Example) -> tuple[str, ...]:
+    """Every text of an example that a model reads; of a tagged sentence its words, then all of them in one."""
     match example:
         case Text(pair=None) | Parallel():
             return (example.text,)
@@ -459,7 +472,7 @@ def _parallel(split: str, rows: Mapping[str, Sequence[Example]]) -> Iterable[Fin
         if differ := [b.id for a, b in both if _label(a) != _label(b)]:
             text = f'{_rows(differ)} with another label than in "{first}", the first: "{differ[0]}"; each is used with its own'
             yield Finding("note", split, other, text)
-        if left := [b.id for a, b in both if _hardly_there(a, b)]:
+        if left := [b.id for a, b in both if hardly_there(a, b)]:
             text = f'{_rows(left)} with a few letters where "{first}" has a sentence, the first: "{left[0]}"; translated or not, they count'
             yield Finding("note", split, other, text)
 
@@ -468,9 +481,11 @@ def _label(example: Example) -> str | int | None:
     return example.label if isinstance(example, Text | Choice) else None
 
 
-def _hardly_there(one: Example, other: Example) -> bool:
+def hardly_there(one: Example, other: Example) -> bool:
     """Under 5 characters where the first language has over 25 ("NS" in PAWS-X: not translated)."""
-    return any(len(text) < 5 and len(whole) > 25 for whole, text in zip(_texts(one), _texts(other), strict=True))
+    # a tagged sentence has as many words as it likes in another language: the whole is what can be compared
+    pair = (texts(one)[-1:], texts(other)[-1:]) if isinstance(one, Words) else (texts(one), texts(other))
+    return any(len(text) < 5 and len(whole) > 25 for whole, text in zip(*pair, strict=True))
 
 
 def _check_parts(task: Task, parts: Parts, data: Path, read: Read) -> tuple[dict[str, int], list[Finding]]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xstilts.analysis.consistency import Consistency
+from xstilts.analysis.review import Review
 from xstilts.analysis.transfer import Transfer
 from xstilts.plan import Read
 from xstilts.scores import CellLike, Score
@@ -56,3 +57,4 @@ class Report:
     resamples: int
     rng_seed: int
     consistency: tuple[Consistency, ...] = ()  # between languages
+    review: Review | None = None

@@ -123,6 +123,13 @@ def _lines(report: Report) -> Iterable[str]:
         for cell in report.missing:
             yield f"- missing: {cell.model}, {cell.intermediate} → {cell.target}, {cell.language}, seed {cell.seed}"
         yield from (*(f"- {line}" for line in report.transfer.left_out), "")
+    if report.review:
+        yield from ("## Review", "", f"<details><summary>{report.review.summary}</summary>", "")
+        yield from _grid(
+            ["check", "verdict", "why"],
+            ([f"{c.group}: {c.name}", c.cost, c.finding.short] for c in report.review.checks),
+        )
+        yield from ("</details>", "")
     if facts.command:
         yield from ("## Again", "", f"    {facts.command}", "")
     if facts.costs:
