@@ -129,6 +129,9 @@ def load_each(wanted: Iterable[Rows], data: Path) -> tuple[dict[Rows, list[Examp
     read, found, refused = _reader(data, find_task), dict[Rows, list[Example]](), dict[Rows, str]()
     with _no_collection():
         for rows in dict.fromkeys(wanted):
+            if rows.translation is not None:
+                refused[rows] = "a translation, whose rows lie in the store"
+                continue
             try:
                 found[rows] = _selected(rows, read)
             except DataError as error:
