@@ -171,6 +171,18 @@ def read_sources(folder: Path) -> tuple[Source, ...]:
         raise StoreError(f"{path}: cannot be read as a list of data sets ({error}); get the model again, or remove the file") from None
 
 
+def learnt_from(found: Iterable[Source]) -> dict[str, str]:
+    """Data sets whose labels weights have learnt from, by name, and how: by themselves, or through a model that they were made from."""
+    known = {about["name"]: about.get("labels_of", "").split() for about in KNOWN.values()}
+    seen = {}
+    for each in found:
+        if each.use == "trained on":
+            seen[each.name] = "was trained on it"
+        elif each.use == "made from":
+            seen |= {name: f"{each.name}, which it was made from, was trained on it" for name in known.get(each.name, ())}
+    return seen
+
+
 def pretrained(stage: Start | Stage) -> tuple[Pretrained, ...]:
     """The pretrained weights that a stage stands on, each once."""
     if isinstance(stage, Pretrained):
