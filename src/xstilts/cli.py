@@ -21,8 +21,10 @@ import typer
 from xstilts.errors import StoreError, StudyError, TrainingError, XstiltsError, nearest
 
 if TYPE_CHECKING:
+    from xstilts.analysis.claims import Claims
     from xstilts.examples import Example
     from xstilts.plan import Plan
+    from xstilts.report import Report
     from xstilts.run import Outcome
     from xstilts.stages import Choose, Stage
     from xstilts.store import Store
@@ -264,6 +266,27 @@ def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = 
         print(f"report: {page}")
 
 
+@app.command("claims", epilog=ANYWHERE)
+def claims_command(
+    ctx: typer.Context,
+    study: StudyName,
+    file: Annotated[Path | None, typer.Option("--claims", metavar="FILE", help="Test the claims of this TOML file instead.")] = None,
+    json_: Json = False,
+) -> None:
+    """Test the ten claims of X-STILTs, or others, on what the store holds of a study."""
+    from xstilts.analysis.claims import as_json, own_claims, read_claims
+    from xstilts.report import claims_table
+
+    claims = read_claims(file) if file is not None else own_claims()
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    found = _evaluated(made, store, place, claims)
+    if json_:
+        _print_json({"study": made.study.name, "claims": as_json(found.claims)})
+    else:
+        print(claims_table(found))
+
+
 @app.command(epilog=ANYWHERE)
 def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Show how far a study is: stages done, missing, begun, and in work at this moment."""
@@ -317,10 +340,10 @@ def _check_writable(folder: Path) -> None:
 
 def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from xstilts.canon import canonical, key_of
-    from xstilts.imports import beside, stored
+    from xstilts.imports import stored
     from xstilts.provenance import code_hash
     from xstilts.store import disk_error, write_json
 
@@ -331,22 +354,33 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
     key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
-    from xstilts.report import evaluate, write_report
+    from xstilts.analysis.claims import own_claims
     from xstilts.report import table as main_table
+    from xstilts.report import write_report
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
-        more = beside(made, others)
-        facts = _facts(made, store, place)
-        facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
-        made_report = evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results)
+        made_report = _evaluated(made, store, place, own_claims())
         page = write_report(made_report, folder)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
     except OSError as error:
         raise disk_error(error, folder) from error
     return page, text
+
+
+def _evaluated(made: Plan, store: Store, place: Place, claims: Claims) -> Report:
+    """The study's scores, imports beside them, and what they say."""
+    from dataclasses import replace
+
+    from xstilts.imports import beside, stored
+    from xstilts.report import evaluate
+
+    more = beside(made, stored(store, made.study.name))
+    facts = _facts(made, store, place)
+    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
+    return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
@@ -366,6 +400,7 @@ def _still_good(stamp: Path, key: str) -> str | None:
 def _facts(made: Plan, store: Store, place: Place) -> Any:
     """What the report says beside the scores."""
     from xstilts import machine
+    from xstilts.card import seen_before
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
     from xstilts.stages import Choose, Train
@@ -402,6 +437,8 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         caps=_caps(study),
         versions={**versions(), **where},
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
+        sources={name: encoder.hub or encoder.path or encoder.pretrain for name, encoder in study.encoders.items()},
+        seen=seen_before(made, place.data),
     )
 
 
@@ -840,7 +877,7 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "claims", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 
