@@ -105,6 +105,7 @@ class Effect:
     why: str = ""  # why there is no value, or no verdict
     missing: tuple[str, ...] = ()  # planned cells that are not there
     notes: tuple[str, ...] = ()  # what stands for what, what was left out
+    on_mini: bool = False  # it rests on the embedded benchmark, whose tasks stand for others of their kind
 
     @property
     def bound(self) -> str:
@@ -122,7 +123,7 @@ class Finding:
     effects: tuple[Effect, ...] = ()
     confidence: float | None = None  # of a verdict "supported" or "contradicted"
     found: str = ""  # design: what the study has
-    on_mini: bool = False  # it rests on the embedded benchmark, whose tasks stand for others of their kind
+    on_mini: bool = False
 
 
 # ---- files ----
@@ -351,7 +352,7 @@ class _Model:
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
-        """By name, in the plan's order."""
+        """By name."""
         by_name: dict[str, list[CellLike]] = {}
         for cell in self.cells:
             by_name.setdefault(cell.intermediate, []).append(cell)
@@ -380,8 +381,7 @@ class _Model:
             verdict = "not testable here"
         elif all(effect.verdict == "supported" for effect in effects):
             verdict, confidence = "supported", min(effect.confidence or 0.0 for effect in effects)
-        on_mini = any(name.startswith(MINI) for effect in effects for name in effect.targets)
-        return Finding(claim, self.name, verdict, effects, confidence, on_mini=on_mini)
+        return Finding(claim, self.name, verdict, effects, confidence, on_mini=any(effect.on_mini for effect in effects))
 
     def _effects(self, part: Part) -> list[Effect]:
         try:
@@ -455,7 +455,7 @@ class _Model:
         gained = f"{part.gain} choice of each target" if part.gain == BEST else _listed(left)
         blank = Effect(f"{gained} over {base}", "not testable here", *part.bound, notes=tuple(notes), **_published(part))
         try:
-            left, right, told_of = self._unseen(part, left, right)
+            left, right, told_of = self._unseen(left, right)
             samples, on_notes = self._on(part.on)
             others, off_notes = self._on(part.minus_on) if part.minus_on else ([], [])
             notes = (*notes, *told_of, *on_notes, *off_notes)
@@ -489,10 +489,11 @@ class _Model:
             targets=tuple(dict.fromkeys(name for group in used for name in group)),
             why=why,
             notes=(*notes, *dropped),
+            on_mini=any(name.startswith(MINI) for group in (*used, *(c.tasks for c in (*left, *right))) for name in group),
         )
 
     def _unseen(
-        self, part: Part, left: Sequence[Choice], right: Sequence[Choice]
+        self, left: Sequence[Choice], right: Sequence[Choice]
     ) -> tuple[list[Choice], list[Choice], list[str]]:
         """The choices whose data the model had not learnt from before. Raises _Untestable where none is left, or one is asked for."""
         known = {choice.name: sorted(choice.material & self.seen.keys()) for choice in (*left, *right)}
@@ -500,10 +501,10 @@ class _Model:
         gone = [choice for choice in (*left, *right) if known[choice.name]]
         if not gone:
             return list(left), list(right), []
-        why = "; ".join(f"{c.name}: the model has seen {known[c.name][0]} before ({self.seen[known[c.name][0]]})" for c in gone)
+        why = [f"{c.name}: the model has seen {known[c.name][0]} before ({self.seen[known[c.name][0]]})" for c in gone]
         if not kept or any(known[choice.name] for choice in right):
-            raise _Untestable(why)
-        return kept, list(right), [f"left out: {why}"]
+            raise _Untestable("; ".join(why))
+        return kept, list(right), [f"left out: {line}" for line in why]
 
     def _parts(self, samples: Sequence[Sample], left: Sequence[Choice], right: Sequence[Choice], best: bool) -> list[_One]:
         """The contrast on each target. Raises _Untestable where cells are missing, or no target is left."""
