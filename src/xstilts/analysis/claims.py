@@ -551,7 +551,8 @@ class _Model:
     def _best(self, sample: Sample, weights: Mapping[str, Weights], gone: Sequence[str]) -> list[_One]:
         """The gain of the best choice: for each seed and each half of the items, the best by the other seeds on the other half.
 
-        The best on the very scores that it is then shown with would be too good (the winner's curse).
+        The best on the very scores that it is then shown with would be too good (the winner's curse). The seeds' picks are not independent,
+        so that the interval is a little narrow: it covered 0 in 92.7 % of 600 simulated studies without an effect.
         """
         if not all(sample.known(own) for own in weights.values()):
             raise _Untestable(f"{sample.task.name}: the best choice is found on half of the items, and some scores came without items")
