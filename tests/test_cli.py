@@ -256,6 +256,27 @@ def test_report_before_all_is_there(finished, xstilts):
     assert out.splitlines()[-1] == f"report: {finished}/reports/toy/index.html"
 
 
+def test_claims(finished, xstilts):
+    code, out, err = xstilts("claims", "toy.toml")
+    assert code == 0, err
+    assert out.startswith("1: not testable here") and "the study has no intermediate choice squad" in out
+    claims = {each["claim"]["id"]: each for each in json.loads(xstilts("claims", "toy.toml", "--json")[1])["claims"]}
+    assert list(claims) == ["1", "2", "3", "4", "5", "6a", "6b", "7", "8", "9", "10"]
+    assert claims["8"]["verdict"] == "present"
+    assert "items only: 2 seeds" in claims["5"]["effects"][0]["why"] and claims["5"]["verdict"] == "inconclusive"
+    text = '[[claim]]\nid = "tags"\nstatement = "Tagging helps NLI."\ngain = "udpos"\non = ["xnli"]\n'
+    Path("my.toml").write_text(text)
+    assert xstilts("claims", "toy.toml", "--claims", "my.toml")[1].startswith("tags: inconclusive\n    Tagging helps NLI.\n")
+    Path("my.toml").write_text(text.replace("gain", "gian"))
+    assert_refused(xstilts("claims", "toy.toml", "--claims", "my.toml"), 'my.toml: unknown key "claim.0.gian"; did you mean "gain"?')
+    assert_refused(xstilts("claims", "toy.toml", "--claims", "no.toml"), "no.toml: cannot be read")
+    text = STUDY.replace('path = "tiny"', 'path = "tiny"\nseen = ["squat"]')
+    Path("toy.toml").write_text(text)
+    assert_refused(xstilts("claims", "toy.toml"), 'did you mean "squad"')
+    Path("toy.toml").write_text(text.replace("squat", "udpos"))
+    assert "udpos: the model has seen udpos before (so the study says)" in xstilts("claims", "toy.toml")[1]
+
+
 def test_a_failed_training(place, xstilts, monkeypatch):
     monkeypatch.setenv("FAKE_FAILS", "1")
     code, _, err = xstilts("run", "toy.toml")

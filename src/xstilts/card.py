@@ -15,6 +15,7 @@ from pathlib import Path
 from xstilts.corpora import CORPORA, UNKNOWN
 from xstilts.errors import StoreError
 from xstilts.evaluation import TEST_INPUTS
+from xstilts.plan import Plan
 from xstilts.pretraining import KNOWN
 from xstilts.rows import describe
 from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Rows, Stage, Start, Train, lineage, parents
@@ -169,6 +170,36 @@ def read_sources(folder: Path) -> tuple[Source, ...]:
         return ()
     except (OSError, ValueError, TypeError) as error:
         raise StoreError(f"{path}: cannot be read as a list of data sets ({error}); get the model again, or remove the file") from None
+
+
+def learnt_from(found: Iterable[Source]) -> dict[str, str]:
+    """Data sets whose labels weights have learnt from, by name, and how: by themselves, or through a model that they were made from."""
+    known = {about["name"]: about.get("labels_of", "").split() for about in KNOWN.values()}
+    seen = {}
+    for each in found:
+        if each.use == "trained on":
+            seen[each.name] = "was trained on it"
+        elif each.use == "made from":
+            seen |= dict.fromkeys(known.get(each.name, ()), f"{each.name}, which it was made from, was trained on it")
+    return seen
+
+
+def seen_before(plan: Plan, data: Path) -> dict[str, dict[str, str]]:
+    """By model, the data sets whose labels its weights have learnt from before the study trains them, and how that is known.
+
+    It is read from the pretraining config, from the list in a folder that xstilts wrote, and from the study's `seen`.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for name, start in plan.models.items():
+        own: tuple[Source, ...] = ()
+        if isinstance(start, Pretrain):
+            own = sources(start, data)
+        elif isinstance(folder := plan.where.get(start.key), Path):
+            own = read_sources(folder)
+        encoder = plan.study.encoders.get(name)
+        told = sorted({each for task in (encoder.seen if encoder else ()) for each in find_task(task).material})
+        found[name] = {**dict.fromkeys(told, "so the study says"), **learnt_from(own)}
+    return found
 
 
 def pretrained(stage: Start | Stage) -> tuple[Pretrained, ...]:

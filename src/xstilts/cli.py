@@ -21,8 +21,10 @@ import typer
 from xstilts.errors import StoreError, StudyError, TrainingError, XstiltsError, nearest
 
 if TYPE_CHECKING:
+    from xstilts.analysis.claims import Claims
     from xstilts.examples import Example
     from xstilts.plan import Plan
+    from xstilts.report import Report
     from xstilts.run import Outcome
     from xstilts.stages import Choose, Stage
     from xstilts.store import Store
@@ -264,12 +266,34 @@ def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = 
         print(f"report: {page}")
 
 
+@app.command("claims", epilog=ANYWHERE)
+def claims_command(
+    ctx: typer.Context,
+    study: StudyName,
+    file: Annotated[Path | None, typer.Option("--claims", metavar="FILE", help="Test the claims of this TOML file instead.")] = None,
+    json_: Json = False,
+) -> None:
+    """Test the ten claims of X-STILTs, or others, on what the store holds of a study."""
+    from xstilts.analysis.claims import as_json, own_claims, read_claims
+    from xstilts.report import claims_table
+
+    claims = read_claims(file) if file is not None else own_claims()
+    place: Place = ctx.obj
+    store, made = _planned(place, study)
+    found = _evaluated(made, store, place, claims)
+    if json_:
+        _print_json({"study": made.study.name, "claims": as_json(found.claims)})
+    else:
+        print(claims_table(found))
+
+
 @app.command(epilog=ANYWHERE)
 def review(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Judge a study: statistics, data, coverage, fairness, reproducibility, scores; a score out of ten and what cost the points."""
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    found = _evaluated(made, store, place).review
+    found = _reviewed(_evaluated(made, store, place), made, store, place).review
+    assert found is not None
     if json_:
         _print_json({"study": made.study.name, **found.as_json()})
         return
@@ -349,13 +373,14 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
     key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
+    from xstilts.analysis.claims import own_claims
     from xstilts.report import table as main_table
     from xstilts.report import write_report
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
-        made_report = _evaluated(made, store, place)
+        made_report = _reviewed(_evaluated(made, store, place, own_claims()), made, store, place)
         page = write_report(made_report, folder)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
@@ -364,21 +389,27 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
     return page, text
 
 
-def _evaluated(made: Plan, store: Store, place: Place) -> Any:
-    """The report with its review, imported scores included."""
+def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = None) -> Report:
+    """The study's scores, imports beside them, and what they say; of claims, where they are given."""
     from dataclasses import replace
 
-    from xstilts.analysis.review import of_plan
     from xstilts.imports import beside, stored
     from xstilts.report import evaluate
 
     more = beside(made, stored(store, made.study.name))
     facts = _facts(made, store, place)
     facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
-    found = evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results)
+    return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
+
+
+def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
+    """The same with its review."""
+    from dataclasses import replace
+
+    from xstilts.analysis.review import of_plan
+
     manifests = {stage.key: manifest for stage in made.stages if (manifest := store.manifest(stage.key)) is not None}
-    cache = store.cache / "review" / f"{made.study.name}.json"
-    return replace(found, review=of_plan(made, manifests, found.transfer, place.data, cache))
+    return replace(found, review=of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json"))
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
@@ -398,6 +429,7 @@ def _still_good(stamp: Path, key: str) -> str | None:
 def _facts(made: Plan, store: Store, place: Place) -> Any:
     """What the report says beside the scores."""
     from xstilts import machine
+    from xstilts.card import seen_before
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
     from xstilts.stages import Choose, Train, Translate
@@ -439,6 +471,8 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         caps=_caps(study),
         versions={**versions(), **where},
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
+        sources={name: encoder.hub or encoder.path or encoder.pretrain for name, encoder in study.encoders.items()},
+        seen=seen_before(made, place.data),
     )
 
 
@@ -889,7 +923,7 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

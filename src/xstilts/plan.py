@@ -305,6 +305,9 @@ class _Planner:
             if tasks[pool].kind != "retrieve" or not parts_of(study, tasks[pool]).dev:
                 what = "is no retrieval task" if tasks[pool].kind != "retrieve" else "has no dev part; name a split for it under [splits]"
                 raise StudyError(f'retrieval.dev: "{pool}" {what}')
+        for name, encoder in study.encoders.items():
+            for t in encoder.seen:
+                _task(t, f"encoders.{name}.seen")
         for t in intermediates:
             if t != TARGET and not tasks[t].trains:
                 raise StudyError(f'intermediates: "{t}" has no training data')

@@ -193,6 +193,7 @@ KNOWN: Mapping[str, Mapping[str, str]] = {
         "kind": "English sentence encoder, finished: 6 layers, 384 hidden, mean pooling",
         "tuned_on": "about one thousand million English sentence pairs, among them NLI (SNLI, MultiNLI), Quora duplicate questions, SQuAD, "
         "Natural Questions, MS MARCO",
+        "labels_of": "snli mnli qqp squad",  # our names of the data sets among them
         "licence": "Apache-2.0",
         "caution": "its tuning overlaps intermediate tasks (NLI, SQuAD): a gain of such a task on this encoder "
         "is not the gain of the published setting",

@@ -46,10 +46,10 @@ def made(device: str = "cpu") -> dict[str, object]:
 
 
 def code_hash() -> str:
-    """SHA-256 over this package's code and templates: a report made by other code is made again."""
+    """SHA-256 over this package's code, tables and templates: a report made by other code is made again."""
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".html", ".j2", ".css", ".js"} and path.is_file():
+        if path.suffix in {".py", ".html", ".j2", ".css", ".js", ".toml"} and path.is_file():
             digest.update(f"{path.relative_to(_PACKAGE)}\0".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()

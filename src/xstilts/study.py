@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.resources import files
@@ -34,6 +34,7 @@ class Encoder:
     pool: Literal["first", "mean"] = "first"  # sentence vector of the classification heads
     layer: int = -1  # hidden state that retrieval embeds with; -1 is the last
     notes: str = ""  # what a reader must know of it (printed in every report)
+    seen: tuple[str, ...] = ()  # tasks whose labels its weights have learnt from already (added to what is known of it)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,17 +274,20 @@ def _checked(table: Mapping[str, Any]) -> Study:
     try:
         study: Study = _adapter().validate_json(json.dumps(table, default=str))
     except ValidationError as errors:
-        found = errors.errors()  # a misspelt key first: it is why another one is missing
-        raise StudyError(_told(next((error for error in found if error["type"] in _UNKNOWN), found[0]))) from None
+        raise StudyError(told(errors.errors(), _keys_at)) from None
     return study
 
 
-def _told(error: Any) -> str:
-    """One line for a complaint of pydantic's: the key's path, what was expected, what stands there."""
+def told(found: Sequence[Any], keys_at: Callable[[list[str]], list[str]]) -> str:
+    """One line for the first of pydantic's complaints: the key's path, what was expected, what stands there.
+
+    A misspelt key comes first: it is why another one is missing. `keys_at` names the keys of the table at a path.
+    """
+    error = next((error for error in found if error["type"] in _UNKNOWN), found[0])
     where = [str(step) for step in error["loc"]]
     path, kind, got = ".".join(where), error["type"], error.get("input")
     if kind in _UNKNOWN:
-        known = _keys_at(where[:-1])
+        known = keys_at(where[:-1])
         return f'unknown key "{path}"' + (nearest(where[-1], known) or f" (known here: {', '.join(known)})")
     if kind in ("missing", "missing_argument"):
         return f'"{path}" is missing'

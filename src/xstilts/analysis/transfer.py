@@ -25,6 +25,7 @@ from xstilts.task import Task
 BASELINE = "none"
 Place = tuple[str, str, str, int]  # model, intermediate, language, seed
 Weights = Mapping[tuple[str, str, str], float]  # model, intermediate, language -> weight in a contrast
+Contrast = tuple[Floats, Floats, bool]  # value for each seed [S], the same on each sample of the items [R, S], is any cell trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +138,8 @@ class Sample:
         """True when every cell of the contrast is there for every seed."""
         return bool(weights) and all((*place, seed) in self.places for place in weights for seed in self.seeds(weights))
 
-    def contrast(self, weights: Weights) -> tuple[Floats, Floats, bool]:
-        """(value for each seed [S], the same on each sample [R, S], is any of its cells trained)."""
+    def contrast(self, weights: Weights) -> Contrast:
+        """The contrast's values; `has(weights)` must be true."""
         used = [(place, weight) for place, weight in weights.items() if weight]
         seeds = self.seeds(weights)
         columns = [self.places[*place, seed] for place, _ in used for seed in seeds]
@@ -161,6 +162,20 @@ class Sample:
         return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
 
 
+def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True) -> Interval:
+    """The interval of the mean of contrasts on different targets: seeds paired, items independent.
+
+    `groups` is the smallest number of groups of items among the targets; `known` is false where some items are not.
+    """
+    interval = combine(
+        np.mean([per_seed for per_seed, _, _ in contrasts], axis=0),
+        np.mean([sampled for _, sampled, _ in contrasts], axis=0),
+        groups,
+        any(trained for _, _, trained in contrasts),
+    )
+    return interval if known else replace(interval, kind="seeds only")
+
+
 def transfer(
     results: Results,
     task_of: TaskOf,
@@ -170,7 +185,11 @@ def transfer(
     baseline: str = BASELINE,
 ) -> Transfer:
     """Everything below for a study's results; `parameters` gives each model's size (no trends without)."""
-    samples = draw(results, task_of, rng, resamples)
+    return transfer_of(draw(results, task_of, rng, resamples), parameters, baseline)
+
+
+def transfer_of(samples: Sequence[Sample], parameters: Mapping[str, int] | None = None, baseline: str = BASELINE) -> Transfer:
+    """The same of samples that are drawn already."""
     left_out: list[str] = []
     levels = tuple(_levels(samples, left_out))
     per_target = tuple(_gains(samples, baseline, left_out))
@@ -277,11 +296,13 @@ def _pairs(sample: Sample) -> list[tuple[str, str]]:
     return list(dict.fromkeys((model, intermediate) for model, intermediate, _, _ in sample.cells))
 
 
-def _mean(model: str, intermediate: str, languages: Sequence[str], weight: float = 1.0) -> dict[tuple[str, str, str], float]:
+def language_mean(model: str, intermediate: str, languages: Sequence[str], weight: float = 1.0) -> dict[tuple[str, str, str], float]:
+    """The contrast that is a choice's mean over languages."""
     return {(model, intermediate, language): weight / len(languages) for language in languages}
 
 
-def _minus(left: Weights, right: Weights) -> dict[tuple[str, str, str], float]:
+def minus(left: Weights, right: Weights) -> dict[tuple[str, str, str], float]:
+    """The difference of two contrasts."""
     return {place: left.get(place, 0.0) - right.get(place, 0.0) for place in dict.fromkeys((*left, *right))}
 
 
@@ -290,7 +311,7 @@ def _gap(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str, 
     others = [language for language in languages if language != english]
     if english not in languages or not others or not sample.whole(model, intermediate):
         return None
-    return _minus(_mean(model, intermediate, [english]), _mean(model, intermediate, others))
+    return minus(language_mean(model, intermediate, [english]), language_mean(model, intermediate, others))
 
 
 def _levels(samples: Iterable[Sample], left_out: list[str]) -> Iterable[Level]:
@@ -309,11 +330,11 @@ def _levels(samples: Iterable[Sample], left_out: list[str]) -> Iterable[Level]:
 def _by_language(sample: Sample, model: str, intermediate: str) -> list[tuple[str, Weights]]:
     """("", the mean over the languages), then each language."""
     languages = sample.languages(model, intermediate)
-    single: list[tuple[str, Weights]] = [(code, _mean(model, intermediate, [code])) for code in languages if code]
-    return [("", _mean(model, intermediate, languages)), *single]
+    single: list[tuple[str, Weights]] = [(code, language_mean(model, intermediate, [code])) for code in languages if code]
+    return [("", language_mean(model, intermediate, languages)), *single]
 
 
-def _alike(sample: Sample, model: str, intermediate: str, baseline: str) -> bool:
+def same_languages(sample: Sample, model: str, intermediate: str, baseline: str) -> bool:
     """True when two choices of a model were scored in the same languages, all of them, so that their means may be compared."""
     return sample.languages(model, intermediate) == sample.languages(model, baseline) and sample.whole(model, intermediate)
 
@@ -324,10 +345,10 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
             if intermediate == baseline or (model, baseline) not in _pairs(sample):
                 continue
             before_of = dict(_by_language(sample, model, baseline))
-            alike = _alike(sample, model, intermediate, baseline)
+            alike = same_languages(sample, model, intermediate, baseline)
             for language, after in _by_language(sample, model, intermediate):
                 before = before_of.get(language)
-                if before is None or not (language or alike) or not sample.has(_minus(after, before)):
+                if before is None or not (language or alike) or not sample.has(minus(after, before)):
                     where = language or "mean over languages"
                     same = before is not None and sample.seeds(after) == sample.seeds(before)
                     why = "the two were not scored in the same languages, all of them" if not alike else "the two have not the same seeds"
@@ -342,7 +363,7 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
                     sample.metric,
                     float(sample.contrast(before)[0].mean()),
                     float(sample.contrast(after)[0].mean()),
-                    sample.interval(_minus(after, before)),
+                    sample.interval(minus(after, before)),
                     sample.same_data(model, intermediate),
                     (sample.task.name,),
                 )
@@ -359,24 +380,18 @@ def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> I
             parts = []
             seeds: tuple[int, ...] = ()
             for sample in chosen:
-                after, before = (_mean(model, name, sample.languages(model, name)) for name in (intermediate, baseline))
-                gain = _minus(after, before)
+                after, before = (language_mean(model, name, sample.languages(model, name)) for name in (intermediate, baseline))
+                gain = minus(after, before)
                 seeds = seeds or sample.seeds(gain)
-                alike = _alike(sample, model, intermediate, baseline)
+                alike = same_languages(sample, model, intermediate, baseline)
                 if alike and sample.has(after) and sample.has(before) and sample.has(gain) and sample.seeds(gain) == seeds:
                     parts.append((sample.contrast(before), sample.contrast(gain), sample, sample.known(gain)))
             if len(parts) < len(chosen):
                 left_out.append(f"mean gain of {intermediate} over targets ({model}): cells are missing")
                 continue
             base = float(np.mean([before[0].mean() for before, *_ in parts]))
-            interval = combine(
-                np.mean([gain[0] for _, gain, _, _ in parts], axis=0),
-                np.mean([gain[1] for _, gain, _, _ in parts], axis=0),
-                min(sample.groups for _, _, sample, _ in parts),
-                any(gain[2] for _, gain, _, _ in parts),
-            )
-            if not all(known for *_, known in parts):
-                interval = replace(interval, kind="seeds only")
+            groups, known = min(sample.groups for _, _, sample, _ in parts), all(known for *_, known in parts)
+            interval = mean_of([gain for _, gain, _, _ in parts], groups, known)
             names = tuple(sample.task.name for _, _, sample, _ in parts)
             yield Gain(model, intermediate, "", "", "headline", base, base + interval.estimate, interval, same, names)
 
@@ -393,10 +408,10 @@ def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iter
                 left_out.append(f"gap of {sample.task.name} after {intermediate} ({model}): languages or cells are missing")
                 continue
             change = None
-            if intermediate != baseline and before is not None and _alike(sample, model, intermediate, baseline):
-                apart = _minus(after, before)
+            if intermediate != baseline and before is not None and same_languages(sample, model, intermediate, baseline):
+                apart = minus(after, before)
                 change = sample.interval(apart) if sample.has(apart) else None
-            one = float(sample.contrast(_mean(model, intermediate, [english]))[0].mean())
+            one = float(sample.contrast(language_mean(model, intermediate, [english]))[0].mean())
             gap = sample.interval(after)
             same = sample.same_data(model, intermediate)
             yield Gap(model, intermediate, sample.task.name, sample.metric, one, one - gap.estimate, gap, change, same)
@@ -407,7 +422,7 @@ def _comparable(sample: Sample, models: Sequence[str], intermediate: str, baseli
 
     def shape(model: str) -> list[tuple[tuple[str, ...], tuple[int, ...]]]:
         codes = [sample.languages(model, step) for step in (intermediate, baseline)]
-        return [(own, sample.seeds(_mean(model, step, own))) for step, own in zip((intermediate, baseline), codes, strict=True)]
+        return [(own, sample.seeds(language_mean(model, step, own))) for step, own in zip((intermediate, baseline), codes, strict=True)]
 
     return [m for m in models if shape(m) == shape(models[0]) and sample.whole(m, intermediate) and sample.whole(m, baseline)]
 
@@ -424,11 +439,11 @@ def _trends(samples: Iterable[Sample], parameters: Mapping[str, int], baseline: 
             slopes = slope_weights(np.array([log2(parameters[m]) for m in models]))
             codes = sample.languages(models[0], intermediate)
             quantities: dict[str, list[Weights | None]] = {
-                "score": [_mean(m, intermediate, codes) for m in models],
+                "score": [language_mean(m, intermediate, codes) for m in models],
                 "gap": [_gap(sample, m, intermediate) for m in models],
             }
             if intermediate != baseline:
-                quantities["gain"] = [_minus(_mean(m, intermediate, codes), _mean(m, baseline, codes)) for m in models]
+                quantities["gain"] = [minus(language_mean(m, intermediate, codes), language_mean(m, baseline, codes)) for m in models]
             for what, contrasts in quantities.items():
                 total: dict[tuple[str, str, str], float] = {}
                 for step, contrast in zip(slopes.tolist(), contrasts, strict=True):

@@ -10,14 +10,15 @@ import numpy as np
 
 from xstilts import scores
 from xstilts.analysis import transfer
+from xstilts.analysis.claims import Claims, Finding, judge
 from xstilts.analysis.consistency import consistency
 from xstilts.report.facts import Cost, Facts, Report
-from xstilts.report.text import markdown, table
+from xstilts.report.text import claims_table, markdown, table
 from xstilts.scores import CellLike, Find, Result, Results, TaskOf
 from xstilts.stats import RESAMPLES
 from xstilts.tasks import task as find_task
 
-__all__ = ["Cost", "Facts", "Report", "build", "evaluate", "table", "write_report"]
+__all__ = ["Cost", "Facts", "Report", "build", "claims_table", "evaluate", "table", "write_report"]
 
 
 def build(facts: Facts, cells: Iterable[CellLike], find: Find, out: Path, rng_seed: int = 0) -> Path:
@@ -33,24 +34,29 @@ def evaluate(
     task_of: TaskOf = find_task,
     resamples: int = RESAMPLES,
     given: Iterable[Result] = (),
+    claims: Claims | None = None,
 ) -> Report:
     """The scores of the finished cells and what they say. The same cells, predictions and seed give the same report.
 
-    `given` are results that need no prediction file (imported scores).
+    `given` are results that need no prediction file (imported scores); `claims` are tested where they are given.
     """
     asked, known = tuple(cells), tuple(given)
     found_here = scores.load(asked, find, task_of)
     results = Results((*found_here.results, *known), found_here.missing)
     planned = (*asked, *(result.cell for result in known))
-    found = transfer.transfer(results, task_of, np.random.default_rng(rng_seed), facts.parameters, resamples)
-    # a stream of its own, so that the others stay as they are
+    samples = transfer.draw(results, task_of, np.random.default_rng(rng_seed), resamples)
+    found = transfer.transfer_of(samples, facts.parameters)
+    # streams of their own, so that the others stay as they are
     alike, left_out = consistency(asked, find, task_of, np.random.default_rng((rng_seed, 1)), resamples)
     found = replace(found, left_out=(*found.left_out, *left_out))
     rows = scores.scores_of(facts.study, results)
     tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}
     models = tuple(dict.fromkeys(cell.model for cell in planned))
     steps = tuple(dict.fromkeys(cell.intermediate for cell in planned))
-    return Report(facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike)
+    judged: tuple[Finding, ...] = ()
+    if claims is not None:
+        judged = judge(claims, results, samples, task_of, np.random.default_rng((rng_seed, 2)), facts.seen, facts.sources, resamples)
+    return Report(facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged)
 
 
 def write_report(report: Report, out: Path) -> Path:

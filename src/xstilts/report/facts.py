@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xstilts.analysis.claims import Finding
 from xstilts.analysis.consistency import Consistency
 from xstilts.analysis.review import Review
 from xstilts.analysis.transfer import Transfer
@@ -40,6 +41,8 @@ class Facts:
     translated: tuple[str, ...] = ()  # training rows that are translations: of which task, into what, by what
     trained_in: tuple[str, ...] = ("en",)  # the languages of every row that a model was trained on
     chosen_on: str = "the English dev part"  # what checkpoints were selected on
+    sources: Mapping[str, str] = field(default_factory=dict)  # model -> repository, folder or pretraining config
+    seen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # model -> data sets whose labels it has learnt from, and how
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +60,5 @@ class Report:
     resamples: int
     rng_seed: int
     consistency: tuple[Consistency, ...] = ()  # between languages
+    claims: tuple[Finding, ...] = ()  # what the study says of published claims
     review: Review | None = None

@@ -7,9 +7,9 @@ from importlib.resources import files
 from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import charts
 from xstilts.report.facts import Report
-from xstilts.report.text import RANKC, RANKC_SOURCE, method
+from xstilts.report.text import CLAIMED, RANKC, RANKC_SOURCE, method
 from xstilts.report.view import View, family, name
-from xstilts.report.words import bounds, clear, duration, half, number, parts_read, signed, size, verdict
+from xstilts.report.words import bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
 from xstilts.rows import chosen, left_out
 
 
@@ -25,7 +25,7 @@ def page(report: Report) -> str:
     )
     environment.filters.update(
         bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
-        parts_read=parts_read, chosen=chosen, left_out=left_out,
+        parts_read=parts_read, chosen=chosen, left_out=left_out, judged=judged, effect_lines=effect_lines,
     )
     view = View(report)
     standing = {
@@ -47,6 +47,7 @@ def page(report: Report) -> str:
         facts=report.facts,
         baseline=BASELINE,
         rankc=(RANKC, RANKC_SOURCE),
+        claimed=CLAIMED,
         css=Markup((folder / "page.css").read_text(encoding="utf-8")),  # our own file, not a study's text
         verdict=verdict(report),
         method=method(report),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
-from xstilts.report.words import bounds, duration, half, number, signed, size, verdict
+from xstilts.report.words import bounds, duration, effect_lines, half, judged, number, signed, size, verdict
 from xstilts.rows import chosen, left_out
 from xstilts.stats import LEVEL
 
@@ -50,6 +50,27 @@ def table(report: Report) -> str:
     if report.missing:
         lines.append(f"{len(report.missing)} of {report.cells} cells are missing")
     return "\n".join(lines)
+
+
+CLAIMED = (
+    "Each claim is tested at 5 % by itself. Supported: every interval lies beyond its bound; contradicted: one lies on the other side, "
+    "after Holm's correction over the claim's contrasts. Fewer than three seeds, and scores without items, give no verdict."
+)
+
+
+def claims_table(report: Report) -> str:
+    """What a study says of each claim as plain text, a block a claim and model."""
+    several = len({finding.model for finding in report.claims if finding.model}) > 1
+    lines = []
+    for finding in report.claims:
+        at = f" [{finding.model}]" if several and finding.model else ""
+        lines.append(f"{finding.claim.id}{at}: {judged(finding)}")
+        lines.append(f"    {finding.claim.statement}" + (f" ({finding.claim.source})" if finding.claim.source else ""))
+        for effect in finding.effects:
+            what, more = effect_lines(effect)
+            lines += [f"  - {effect.verdict}: {what}", f"    {more}"]
+        lines += [f"  - {finding.found}"] if finding.found else []
+    return "\n".join([*lines, CLAIMED])
 
 
 def markdown(report: Report) -> str:
@@ -105,6 +126,7 @@ def _lines(report: Report) -> Iterable[str]:
         for target in view.targets:
             yield from _language_lines(view, model, target, at)
     yield from _trend_lines(view)
+    yield from _claim_lines(report)
     yield from ("## Data", "", *(f"- {line}" for line in facts.caps), "")
     if view.rows:
         yield from _grid(
@@ -136,6 +158,22 @@ def _lines(report: Report) -> Iterable[str]:
         yield from _grid(["stages", "number", "time"], ([c.kind, str(c.stages), duration(c.seconds)] for c in facts.costs))
     if facts.versions:
         yield from (", ".join(f"{package} {version}" for package, version in facts.versions.items()), "")
+
+
+def _claim_lines(report: Report) -> Iterable[str]:
+    if not report.claims:
+        return
+    yield from ("## Published claims", "", CLAIMED, "")
+    yield from _grid(
+        ["claim", "model", "verdict", "effect"],
+        (
+            [
+                *(f"{finding.claim.id}. {finding.claim.statement}", finding.model, judged(finding)),
+                finding.found or "<br>".join(f"{effect.verdict}: {'; '.join(effect_lines(effect))}" for effect in finding.effects),
+            ]
+            for finding in report.claims
+        ),
+    )
 
 
 def _trained(languages: Sequence[str]) -> str:

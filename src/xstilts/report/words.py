@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xstilts.analysis.claims import Effect, Finding
 from xstilts.analysis.transfer import BASELINE, Gain, Transfer
 from xstilts.plan import Read
 from xstilts.report.facts import Report
@@ -76,6 +77,40 @@ def parts_read(reads: Sequence[Read]) -> str:
         codes = {code for read in reads if read.rows.part == part for code in read.languages}
         by_languages.setdefault(len(codes), []).append(part)
     return ", ".join(f"{listed(parts)} in {_count(many, 'language')}" for many, parts in by_languages.items())
+
+
+def sureness(confidence: float) -> str:
+    """ "97.3 %"; what would round to all is "over 99.9 %"."""
+    return "over 99.9 %" if confidence > 0.999 else f"{100 * confidence:.1f} %"
+
+
+def effect_lines(effect: Effect) -> tuple[str, str]:
+    """One contrast of a claim: (what, how much, how sure), (what was claimed and published, what is lacking)."""
+    text = effect.what
+    if effect.interval is not None:
+        text += f": {signed(effect.interval.estimate)} ({bounds(effect.interval)})"
+        if effect.confidence is not None:
+            side = "above" if effect.interval.estimate > effect.limit else "below"
+            text += f", {sureness(effect.confidence)} sure that it is {side} {effect.limit:g}"
+    more = [f"claimed: {effect.bound}"]
+    if effect.published is not None:
+        more.append(f"published: {signed(effect.published)}{_beside(effect)}{f', {effect.published_as}' if effect.published_as else ''}")
+    more += [text for text in (effect.why, *(f"missing: {cell}" for cell in effect.missing), *effect.notes) if text]
+    return text, "; ".join(more)
+
+
+def _beside(effect: Effect) -> str:
+    """Where a published figure lies, seen from an interval that holds all the noise there is."""
+    if effect.interval is None or effect.published is None or effect.why:
+        return ""
+    above, below = effect.published > effect.interval.high, effect.published < effect.interval.low
+    return f" ({'above' if above else 'below' if below else 'within'} the interval)"
+
+
+def judged(finding: Finding) -> str:
+    """A claim's verdict in a few words."""
+    sure = f", {sureness(finding.confidence)}" if finding.confidence is not None else ""
+    return f"{finding.verdict}{sure}{' (on mini)' if finding.on_mini else ''}"
 
 
 def clear(gains: Sequence[Gain]) -> tuple[Gain, ...]:
