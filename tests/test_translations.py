@@ -24,7 +24,7 @@ from xstilts.engine import translate as seq2seq
 from xstilts.errors import DataError, ModelError, Stopped, StudyError, TranslationError, XstiltsError
 from xstilts.examples import CLOSE, OPEN, Answer, Choice, Example, Passage, Text
 from xstilts.plan import Plan
-from xstilts.rows import load
+from xstilts.rows import load, load_each
 from xstilts.stages import Apertium, Given, Pretrained, Rows, Runtime, Seq2Seq, Train, Translate, from_plain, parents
 from xstilts.translations import Translator
 
@@ -90,6 +90,12 @@ def test_an_answer_stays_only_where_one_whole_span_comes_back(tmp_path: Path, ba
     else:
         assert first.answers is not None and first.answers[0].text == answer
         assert first.context.startswith(answer, first.answers[0].start) and not {OPEN, CLOSE} & set(first.context)
+
+
+def test_rows_of_a_translation_are_not_read_from_the_originals_files(tmp_path: Path) -> None:
+    rows = replace(STAGE.rows, language="es", translation=STAGE)
+    found, refused = load_each([rows], tmp_path)
+    assert not found and refused == {rows: "a translation, whose rows lie in the store"}
 
 
 def test_rows_with_an_empty_text_are_counted_and_left_out(tmp_path: Path) -> None:
