@@ -23,7 +23,9 @@ import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, cast
 
+from xstilts.examples import Text, gold_of
 from xstilts.executors.local import environment
 from xstilts.rows import load
 from xstilts.stages import Pretrained, Recipe, Rows, Runtime, Share, Train
@@ -49,6 +51,8 @@ def default_model() -> Path:
 
 def run_ours(model: Path, examples: int, seed: int, threads: int, folder: Path) -> tuple[float, float]:
     """Examples per second and dev accuracy of xstilts' own training."""
+    from torch import nn
+
     from xstilts import machine, metrics
     from xstilts.engine import hf
     from xstilts.engine.classify import answers
@@ -62,18 +66,20 @@ def run_ours(model: Path, examples: int, seed: int, threads: int, folder: Path) 
     stage = Train(Pretrained("bench", "first"), (Share(fitted),), (), RECIPE, seed, runtime)
     train(stage, model, task, lambda r: load(r, DATA), folder, folder / "cache", lambda _: None, lambda: False)
     log = json.loads((folder / "out" / "log.json").read_text())
-    encoder, tokenizer = hf.load_encoder(folder / "out" / "encoder").eval(), hf.load_tokenizer(folder / "out" / "encoder")
+    encoder, tokenizer = hf.load_encoder(folder / "out" / "encoder"), hf.load_tokenizer(folder / "out" / "encoder")
+    nn.Module.eval(encoder)
     held = load(dev, DATA)
     made = encoded(folder / "out" / "encoder", tokenizer, task("xnli"), dev, lambda: held, 128, 0, folder / "cache")
     fitted_model = Model(encoder, tokenizer, {})
     head = load_head(folder / "out", encoder, task("xnli")).eval()
     answered = answers(list(logits(fitted_model, head, task("xnli"), made, "first", "cpu", runtime.precision)), made, held, task("xnli"))
-    items = metrics.items("accuracy", task("xnli"), "en", [a.gold for a in answered], [a.pred for a in answered])
+    items = metrics.items("accuracy", task("xnli"), "en", [gold_of(e) for e in held], [a.pred for a in answered])
     return log["examples"] / log["seconds"], items.value
 
 
 def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path) -> tuple[float, float]:
     """Examples per second and dev accuracy of transformers' Trainer."""
+    import numpy as np
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer, TrainingArguments
 
@@ -82,9 +88,9 @@ def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path)
     padding = False if best else "max_length"
 
     def encode(wanted: Rows) -> list[dict[str, object]]:
-        held = load(wanted, DATA)
+        held = [e for e in load(wanted, DATA) if isinstance(e, Text)]
         made = tokenizer([e.text for e in held], [e.pair for e in held], truncation=True, max_length=128, padding=padding)
-        return [{**{k: v[i] for k, v in made.items()}, "labels": labels[e.label]} for i, e in enumerate(held)]
+        return [{**{k: v[i] for k, v in made.items()}, "labels": labels[e.label or ""]} for i, e in enumerate(held)]
 
     fitted, dev = rows(examples)
     train_rows, dev_rows = encode(fitted), encode(dev)
@@ -99,8 +105,8 @@ def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path)
     started = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - started
-    predicted = trainer.predict(dev_rows)
-    accuracy = 100 * float((predicted.predictions.argmax(-1) == predicted.label_ids).mean())
+    predicted = trainer.predict(cast(Any, dev_rows))
+    accuracy = 100 * float((np.asarray(predicted.predictions).argmax(-1) == predicted.label_ids).mean())
     return examples / seconds, accuracy
 
 

@@ -130,8 +130,8 @@ def page() -> str:
     for task in TASKS:
         out += f"**{task.name}** ({task.kind}). {task.about}\n\n"
         for code in ("en", "sw", "ru") if task.trains else ("sw", "ru"):
-            rows = list(task.source.read(Path(), "test", code))
-            some = rows[4:7] if task.name in ("mini-nli", "mini-choice") and code == "en" else rows[4:6]
+            found = list(task.source.read(Path(), "test", code))
+            some = found[4:7] if task.name in ("mini-nli", "mini-choice") and code == "en" else found[4:6]
             out += "".join(f"- {code}: {shown(row)}\n" for row in some)
         out += "\n"
     out += "## Thirty sentences\n\nThe same meaning in every language, for readers to check.\n\n"
