@@ -18,11 +18,12 @@ from xstilts.run import run
 from xstilts.stages import Choose, Merge, Pretrain, Pretrained, Recipe, Rows, Runtime, Share, Start, Train
 from xstilts.store import Store
 from xstilts.study import parse_study
+from xstilts.task import Part
 from xstilts.tasks import names, task
 
 
-def rows(name: str, part: str = "train", language: str = "en") -> Rows:
-    return Rows(name, 1, part, part, language, "00")  # type: ignore[arg-type]
+def rows(name: str, part: Part = "train", language: str = "en") -> Rows:
+    return Rows(name, 1, part, part, language, "00")
 
 
 def train(start: Start, *tasks: str, select: tuple[Rows, ...] = ()) -> Train:

@@ -402,13 +402,17 @@ def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = N
     return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
 
 
+def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:
+    return {stage.key: found for stage in made.stages if (found := store.manifest(stage.key)) is not None}
+
+
 def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
     """The same with its review."""
     from dataclasses import replace
 
     from xstilts.analysis.review import of_plan
 
-    manifests = {stage.key: manifest for stage in made.stages if (manifest := store.manifest(stage.key)) is not None}
+    manifests = _manifests(made, store)
     return replace(found, review=of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json"))
 
 
@@ -437,7 +441,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
 
     study = made.study
     seconds: dict[str, list[float]] = {}
-    manifests = {stage.key: found for stage in made.stages if (found := store.manifest(stage.key)) is not None}
+    manifests = _manifests(made, store)
     choices = [(stage, manifests[stage.key]["facts"]) for stage in made.stages if isinstance(stage, Choose) and stage.key in manifests]
     passed = {train.key for stage, facts in choices for train in stage.among if train.key != facts["chosen"]}
     for stage in made.stages:

@@ -43,6 +43,7 @@ NTREX = {
 
 # Folders under the data folder that are meant for pretraining; any other folder holds a task's rows.
 RAW = ("text", "ntrex")
+MONOLINGUAL = ("mlm", "recall")  # objectives that read texts alone; the others need parallel lines
 MINI = ("mini", MIXED := "mini-mixed")  # text that the embedded benchmark makes
 
 
@@ -263,7 +264,7 @@ def _check(config: Config, where: str) -> None:
         need(one.weight > 0 and one.batch > 0, f"objective.{i}: weight and batch must be positive")
         need(0 < one.mask_rate < 1, f"objective.{i}.mask_rate: must lie in (0, 1), not {one.mask_rate}")
         need(one.kind != "distill" or bool(one.teacher), f"objective.{i}.teacher: distill needs one (a model folder or a package name)")
-        need(one.kind in ("mlm", "recall") or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
+        need(one.kind in MONOLINGUAL or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
     for i, text in enumerate(config.text):
         parts = Path(text.path).parts
         held = [name for name in TEST_INPUTS if name in parts]

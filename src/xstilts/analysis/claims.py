@@ -129,24 +129,16 @@ class Finding:
 # ---- files ----
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Entry(Part):
     """A claim as it is written: a claim of one part may have the part's keys beside its own."""
 
-    __pydantic_config__: ClassVar = STRICT
     id: str
     statement: str
     source: str = ""
     design: Design | None = None
     part: tuple[Part, ...] = ()
     gain: str = ""
-    over: str = BASELINE
-    on: tuple[str, ...] = ()
-    minus_on: tuple[str, ...] = ()
-    more_than: float | None = None
-    less_than: float | None = None
-    published: float | None = None
-    published_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -657,14 +649,14 @@ def _designed(claim: Claim, design: Design, cells: Sequence[CellLike], sources: 
     for cell in cells:
         if not cell.model.endswith(MARK) and not cell.intermediate.endswith(MARK):
             by_name.setdefault(cell.intermediate, []).append(cell)
-    choices = [_choice(name, own) for name, own in by_name.items()]
-    tasks = list(dict.fromkeys(task for choice in choices if choice.form in ("single", "multi") for task in choice.tasks))
+    choices = {name: _choice(name, own) for name, own in by_name.items()}
+    tasks = list(dict.fromkeys(task for choice in choices.values() if choice.form in ("single", "multi") for task in choice.tasks))
     if design.model:
         starts = {name: sources.get(name, name) for name in dict.fromkeys(cell.model for cell in cells)}
         good = any(start in design.model for start in starts.values())
         found = "it starts from " + ", ".join(f"{name} ({start})" if start != name else name for name, start in starts.items())
     elif design.phases:
-        three = [c for name, own in by_name.items() if _choice(name, own).form == "single" for c in own if _zero_shot(c)]
+        three = [c for name, own in by_name.items() if choices[name].form == "single" for c in own if _zero_shot(c)]
         good = bool(three)
         found = f"{three[0].intermediate}, then {three[0].target}" if three else "no English task, then a target"
         found += ", scored in languages that were not trained on"

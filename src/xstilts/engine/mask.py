@@ -49,11 +49,13 @@ def masked(batch: Batch, tokenizer: PreTrainedTokenizerBase, rate: float, seed: 
     return replace(batch, ids_N=torch.from_numpy(ids).to(device), tokens=tokens)
 
 
-def hide(ids: NDArray[np.int64], mask: int, vocabulary: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """80 % of `ids` become the mask, 10 % a random token, 10 % stay."""
+def hide(
+    ids: NDArray[np.int64], mask: int, vocabulary: int, draw: np.random.Generator, masked: float = 0.8, stays: float = 0.1
+) -> NDArray[np.int64]:
+    """80 % of `ids` (`masked`) become the mask, 10 % stay (`stays`), the others become a random token."""
     fate = draw.random(len(ids))
     other = draw.integers(0, vocabulary, len(ids))
-    return np.where(fate < 0.8, mask, np.where(fate < 0.9, other, ids))
+    return np.where(fate < masked, mask, np.where(fate < 1 - stays, other, ids))
 
 
 def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:

@@ -35,12 +35,12 @@ from xstilts.engine.mask import hide
 from xstilts.engine.tokenizer import train_tokenizer
 from xstilts.engine.warm import near_identity, piece_vectors, warm
 from xstilts.errors import Stopped, TrainingError
-from xstilts.pretraining import KNOWN, MIXED, Bitext, Config, Corpus, Objective, config_of, corpus, model_folder, read_config
+from xstilts.pretraining import KNOWN, MIXED, MONOLINGUAL, Bitext, Config, Corpus, Objective, config_of, corpus, model_folder, read_config
 from xstilts.pretraining import stage as stage_of
 from xstilts.stages import Pretrain, Progress, Runtime
 
 MICRO = 4096  # tokens a micro-batch
-MASKED = ("mlm", "recall", "tlm")  # the objectives that train the MLM head
+MASKED = (*MONOLINGUAL, "tlm")  # the objectives that train the MLM head
 SAVE_EVERY = 60.0
 REPORT_EVERY = 1.0
 LONGEST = 300  # characters of an English line that stands alone in distillation: longer ones are cut into sentences
@@ -193,7 +193,7 @@ def _encode(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase) ->
             return []
         return [np.asarray(row, np.int64) for row in tokenizer(list(lines), add_special_tokens=False)["input_ids"]]
 
-    masked = any(one.kind in ("mlm", "recall") for one in config.objective)
+    masked = any(one.kind in MONOLINGUAL for one in config.objective)
     texts = {language: ids(lines) for language, lines in read.texts.items()} if masked else {}
     bitexts = []
     for bitext in read.bitexts:
@@ -469,11 +469,7 @@ def masked_row(
     chosen = draw.choice(free, max(1, round(rate * len(free))), replace=False)
     target = np.full_like(ids, -100)
     target[chosen] = ids[chosen]
-    if again:
-        fate = draw.random(len(chosen))
-        ids[chosen] = np.where(fate < 0.5, mask, np.where(fate < 0.9, draw.integers(0, vocabulary, len(chosen)), ids[chosen]))
-    else:
-        ids[chosen] = hide(ids[chosen], mask, vocabulary, draw)
+    ids[chosen] = hide(ids[chosen], mask, vocabulary, draw, masked=0.5 if again else 0.8)
     return ids, target
 
 
@@ -631,7 +627,7 @@ def _write(
 
 def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, object]:
     """What reports on this encoder must be able to say."""
-    aligned_by = config.model.embeddings == "parallel" or any(one.kind not in ("mlm", "recall") for one in config.objective)
+    aligned_by = config.model.embeddings == "parallel" or any(one.kind not in MONOLINGUAL for one in config.objective)
     models = dict.fromkeys(name for name in (config.model.init, *(one.teacher for one in config.objective)) if name)
     return {
         "config": config.name,

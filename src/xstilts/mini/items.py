@@ -102,20 +102,25 @@ def _denied(rng: Random, part: str) -> bool:
     return rng.random() < (0.25 if part == "train" else 0.5)
 
 
+def called(clause: Clause, false: bool) -> Sentence:
+    """A sentence that is called true, or false."""
+    return "false" if false else "true", (clause,)
+
+
+def claim(clause: Clause, denied: bool) -> Sentence:
+    """A sentence that says something, or denies it."""
+    return "one", (clause.to("not") if denied else clause,)
+
+
 def _list(rng: Random, clauses: Sequence[Clause], false: bool, lead: Lines) -> Lines:
     """A list of sentences in any order that are all marked true or all marked false."""
-    return (*lead, *((("false" if false else "true"), (c,)) for c in _shuffled(rng, clauses)))
-
-
-def _claim(clause: Clause, denied: bool) -> Lines:
-    """A hypothesis or option: a clause, or its negation."""
-    return (("one", (clause.to("not") if denied else clause,)),)
+    return (*lead, *(called(c, false) for c in _shuffled(rng, clauses)))
 
 
 def _nli(rng: Random, part: str) -> list[Item]:
     (straight, crossed), lead, denied = _told(rng, part), _lead(rng, part), _denied(rng, part)
     asked = rng.randrange(2)
-    hypothesis = _claim(straight[asked], denied)
+    hypothesis = (claim(straight[asked], denied),)
     if part == "train" and rng.random() < 0.5:  # lists of one: what is said of somebody else is left open
         straight, crossed = [straight[asked]], [crossed[1 - asked]]
     premises = (_list(rng, straight, denied, lead), _list(rng, crossed, rng.random() < 0.5, lead), _list(rng, straight, not denied, lead))
@@ -124,7 +129,7 @@ def _nli(rng: Random, part: str) -> list[Item]:
 
 def _paraphrase(rng: Random, part: str) -> list[Item]:
     (straight, crossed), lead, denied = _told(rng, part), _lead(rng, part), _denied(rng, part)
-    second = tuple(line for c in _shuffled(rng, straight) for line in _claim(c, denied))
+    second = tuple(claim(c, denied) for c in _shuffled(rng, straight))
     different = _list(rng, crossed, denied, lead) if rng.random() < 0.25 else _list(rng, straight, not denied, lead)
     return [Item(group_of(straight), (text, second), label) for label, text in enumerate((different, _list(rng, straight, denied, lead)))]
 
@@ -135,7 +140,7 @@ def _choice(rng: Random, part: str) -> list[Item]:
     options = [(straight[who], False), (straight[who], True), (crossed[who], denied)]
     contexts = [_list(rng, straight, False, lead), _list(rng, straight, True, lead), _list(rng, crossed, denied, lead)]
     shown = rng.sample(range(3), 3)
-    lines = ((("which", ()),), *(_claim(*options[i]) for i in shown))
+    lines = ((("which", ()),), *((claim(*options[i]),) for i in shown))
     return [Item(group_of(straight), (contexts[i], *lines), shown.index(i)) for i in rng.sample(range(3), 3)]
 
 

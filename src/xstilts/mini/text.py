@@ -16,8 +16,8 @@ from random import Random
 from xstilts.errors import DataError
 from xstilts.examples import Example, Text
 from xstilts.mini import grammar
-from xstilts.mini.grammar import LANGUAGES, Clause
-from xstilts.mini.items import Lines, write
+from xstilts.mini.grammar import LANGUAGES, Clause, Rendered
+from xstilts.mini.items import Lines, called, claim, write
 from xstilts.mini.meaning import (
     DENIED,
     HEDGES,
@@ -65,9 +65,9 @@ def _denied(rng: Random) -> Lines:
     count = rng.choice((1, 2, 2))
     clauses = topics(rng, count, "train", DENIED)
     false = [rng.random() < 0.5 for _ in clauses]
-    marked = [("false" if no else "true", (c,)) for c, no in zip(clauses, false, strict=True)]
-    plain = [("one", (c.to("not") if no else c,)) for c, no in zip(clauses, false, strict=True)]
-    first, second = rng.sample((rng.sample(marked, count), rng.sample(plain, count)), 2)
+    both = list(zip(clauses, false, strict=True))
+    lists = [called(c, no) for c, no in both], [claim(c, no) for c, no in both]
+    first, second = rng.sample([rng.sample(each, count) for each in lists], 2)
     return (*first, *second)
 
 
@@ -121,6 +121,10 @@ def sentence(rng: Random) -> Lines:
     return ((rng.choice((*LEADS, "which", "maybe")), ()),) if rng.random() < 0.6 else (("yes", tuple(topics(rng, 1, "train"))),)
 
 
+def _text(told: Rendered, marked: bool) -> str:
+    return told.marked if marked else told.text
+
+
 def sentences(language: str, count: int, seed: int, marked: bool = False) -> Iterator[str]:
     """`count` lines of monolingual text (one to seven sentences each) in a language; each language says different things.
 
@@ -128,8 +132,7 @@ def sentences(language: str, count: int, seed: int, marked: bool = False) -> Ite
     """
     rng = Random(f"mini text {language} {seed}")
     for _ in range(count):
-        told = write(language, passage(rng))
-        yield told.marked if marked else told.text
+        yield _text(write(language, passage(rng)), marked)
 
 
 def mixed(languages: Sequence[str], count: int, seed: int, marked: bool = False) -> Iterator[str]:
@@ -139,8 +142,7 @@ def mixed(languages: Sequence[str], count: int, seed: int, marked: bool = False)
     """
     rng = Random(f"mini mixed {seed}")
     for _ in range(count):
-        told = [write(rng.choice(languages), (line,)) for line in passage(rng)]
-        yield " ".join(part.marked if marked else part.text for part in told)
+        yield " ".join([_text(write(rng.choice(languages), (line,)), marked) for line in passage(rng)])
 
 
 def parallel(
@@ -157,8 +159,7 @@ def parallel(
         if lines not in seen:
             seen.update(dict.fromkeys((lines, contrary(lines) or lines)))
     for lines in islice(seen, count):
-        told = {code: write(code, lines) for code in languages}
-        yield {code: said.marked if marked else said.text for code, said in told.items()}
+        yield {code: _text(write(code, lines), marked) for code in languages}
 
 
 def contrary(lines: Lines) -> Lines | None:
