@@ -27,8 +27,9 @@ from xstilts.engine.dropout import Draws, replace_dropouts
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.predict import logits as predict_logits
-from xstilts.errors import DataError, Stopped, TrainingError
+from xstilts.errors import DataError, ModelError, Stopped, TrainingError
 from xstilts.examples import Example, gold_of
+from xstilts.families import refusal
 from xstilts.stages import Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
@@ -76,6 +77,8 @@ def train(
     device, recipe = stage.runtime.device, stage.recipe
     folder = models.encoder_folder(stage.start, start)
     encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
+    hf.check_tokenizer(encoder, tokenizer, folder)
+    hf.check_pool(encoder, root(stage).pool)
     hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
     longest = min(recipe.max_length, hf.max_positions(encoder))
 
@@ -87,6 +90,9 @@ def train(
 
         return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
 
+    for task in (task_of(share.rows.task) for share in stage.mix):
+        if reason := refusal(hf.family(encoder), task.kind):
+            raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
     dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
     trimmed = None
@@ -241,7 +247,9 @@ def _select(
 def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor]) -> None:
     """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    again = models.tied(whole)
+    weights = {name: value for name, value in whole.state_dict().items() if name not in again}
+    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in weights.items()}
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             tensors[f"adam/{number}/{name}"] = value.detach().cpu().contiguous()
@@ -266,7 +274,8 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    whole.load_state_dict({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
+    weights = {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}
+    whole.load_state_dict({**weights, **{name: weights[first] for name, first in models.tied(whole).items()}})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
