@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from engine_maker import make_model, rows_of, toy_rows, toy_task
 from families_maker import TINY, make, tokenizer
-from xstilts.engine import dropout, hf, packed, pieces, span, tag
+from xstilts.engine import dropout, hf, mask, packed, pieces, span, tag
 from xstilts.engine import predict as predicting
 from xstilts.engine.batch import Columns, batch_of
 from xstilts.engine.model import load_head, vocabulary_head
@@ -75,9 +75,11 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> None:
     np.testing.assert_allclose(np.concatenate(one["scores"]), np.concatenate(other["scores"]), atol=1e-5)
 
 
-def cell(start: Path, kind: Kind, room: Path, monkeypatch: pytest.MonkeyPatch, halts: bool = True) -> Path | None:
+def cell(
+    start: Path, family: Family, kind: Kind, room: Path, monkeypatch: pytest.MonkeyPatch, halts: bool = True
+) -> Path | None:
     """One cell of the matrix: its entry, or None where it was refused, for the reason that is written down."""
-    family, task = family_at(start), toy_task(kind, toy_rows(kind, 8))
+    task = toy_task(kind, toy_rows(kind, 8))
     stage = stage_of(task, family.pool)
     if reason := refusal(family, kind):
         with pytest.raises(ModelError, match=f"{task.name} cannot be trained on .*: {reason}"):
@@ -138,15 +140,15 @@ def check_padding_side(start: Path, folder: Path, room: Path) -> None:
 @pytest.mark.parametrize("family", TINY)
 def test_every_cell_of_the_matrix_runs_or_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     start = make(tmp_path / "m", family)
+    own = family_at(start)
     check_states(start, monkeypatch)
-    trained = {kind: cell(start, kind, tmp_path, monkeypatch) for kind in ("classify", "choose", "tag", "span", "mask")}
+    trained = {kind: cell(start, own, kind, tmp_path, monkeypatch) for kind in ("classify", "choose", "tag", "span", "mask")}
     first = trained["classify"]
     assert first is not None
     check_padding_side(start, first, tmp_path)
     retrieve = toy_task("retrieve", toy_rows("retrieve", 8))
-    assert len(answers(stage_of(toy_task("classify"), family_at(start).pool), first, retrieve, tmp_path / "found")["pred"]) == 8
-    again = cell(first / "encoder", "tag", tmp_path / "again", monkeypatch, halts=False)  # a second phase starts from what was saved
-    assert again is not None
+    assert len(answers(stage_of(toy_task("classify"), own.pool), first, retrieve, tmp_path / "found")["pred"]) == 8
+    assert cell(first / "encoder", own, "tag", tmp_path / "again", monkeypatch, halts=False) is not None  # a second phase
     loaded = getattr(transformers, type(hf.load_encoder(first / "encoder")).__name__).from_pretrained(first / "encoder")
     for name, value in hf.load_encoder(first / "encoder").state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
@@ -156,7 +158,7 @@ def test_every_cell_of_the_matrix_runs_or_is_refused(tmp_path: Path, monkeypatch
 def test_one_of_each_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     start = make(tmp_path / "m", family)
     check_states(start, monkeypatch)
-    trained = cell(start, "classify", tmp_path, monkeypatch)
+    trained = cell(start, family_at(start), "classify", tmp_path, monkeypatch)
     assert trained is not None
     check_padding_side(start, trained, tmp_path)
 
@@ -328,8 +330,6 @@ def _saved(model: Any, folder: Path) -> Path:
 def test_modernberts_own_head_over_the_vocabulary_is_taken_over(tmp_path: Path) -> None:
     folder = make(tmp_path / "m", "modernbert")
     encoder, task = hf.load_encoder(folder).eval(), toy_task("mask")
-    from xstilts.engine import mask
-
     head = mask.head(encoder, task, 0.0)
     found = vocabulary_head(folder)
     assert found is not None
@@ -391,20 +391,24 @@ def test_checkpoints_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     shape = {f"{side}_{what}": 2 for side in ("encoder", "decoder") for what in ("layers", "ffn_dim", "attention_heads")}
     bart = transformers.BartModel(transformers.BartConfig(vocab_size=72, d_model=16, **shape))
     refused(_saved(bart, tmp_path / "e"), "bart is an encoder-decoder whose encoder is not known here")
+    narrow = transformers.AlbertConfig(vocab_size=72, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=16)
+    albert = hf.load_encoder(_saved(transformers.AlbertModel(narrow), tmp_path / "f"))
+    with pytest.raises(ModelError, match="albert has embeddings of width 8 and states of width 16"):
+        mask.head(albert, toy_task("mask"), 0.0)
 
 
 def test_a_tokenizer_of_another_model_is_named(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
-    encoder, own = hf.load_encoder(folder), hf.load_tokenizer(folder)
-    own.add_special_tokens({"pad_token": "<filler>"})
-    hf.check_tokenizer(encoder, own, folder)  # padding is never looked up
-    tokenizer("bytes").save_pretrained(folder)
-    task = toy_task("classify")
+    other = tokenizer("bytes")
+    other.add_special_tokens({"mask_token": "<mask>"})
+    other.save_pretrained(folder)
+    task, text = toy_task("classify"), toy_task("mask")
     for act in (
         lambda: fit(stage_of(task, "first"), folder, task, tmp_path / "d"),
+        lambda: fit(stage_of(text, "first"), folder, text, tmp_path / "d"),
         lambda: answers(Pretrained("toy"), folder, toy_task("retrieve"), tmp_path / "p"),
     ):
-        with pytest.raises(ModelError, match=r'gives ids up to 325 \(".*"\) and the embedding has 72 rows; they are not of one model'):
+        with pytest.raises(ModelError, match=r"gives the id \d+ and the embedding has 72 rows; they are not of one model"):
             act()
 
 

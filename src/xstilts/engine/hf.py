@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 from collections.abc import Sequence
@@ -120,17 +121,11 @@ def check_pool(model: PreTrainedModel, pool: str) -> None:
         raise ModelError(f'{model.config.model_type} is causal: its first token has seen no other; use pool = "last" or "mean"')
 
 
-def check_tokenizer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Raise ModelError when the tokenizer has ids without a row in the embedding (a padding token may: it is never looked up)."""
+def check_ids(model: PreTrainedModel, highest: int, folder: Path) -> None:
+    """Raise ModelError for a token id without a row in the embedding. Tokenizers may have more ids than are ever in use."""
     rows = len(embedding_of(model))
-    if len(tokenizer) <= rows:
-        return
-    beyond = sorted((number, token) for token, number in tokenizer.get_vocab().items() if number >= rows and token != tokenizer.pad_token)
-    if beyond:
-        number, token = beyond[-1]
-        raise ModelError(
-            f'{folder}: the tokenizer gives ids up to {number} ("{token}") and the embedding has {rows} rows; they are not of one model'
-        )
+    if highest >= rows:
+        raise ModelError(f"{folder}: the tokenizer gives the id {highest} and the embedding has {rows} rows; they are not of one model")
 
 
 def packs(model: PreTrainedModel) -> bool:
@@ -148,7 +143,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a folder. Raises ModelError when there is none (slow ones give no offsets)."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"{folder}: no usable tokenizer: {error}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"{folder}: the tokenizer has no fast form (tokenizer.json), which spans and tags need")
@@ -286,6 +281,8 @@ def tokenizer_facts(folder: Path) -> str:
     """The tokenizer's definition as text, for cache keys."""
     names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
     found = [(folder / name).read_text("utf-8") for name in names if (folder / name).is_file()]
+    binary = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+    found += [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in binary if (folder / name).is_file()]
     if not found:
         raise ModelError(f"{folder}: no tokenizer files")
     return "\0".join(found)

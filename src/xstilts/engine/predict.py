@@ -30,9 +30,7 @@ BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answer
 @lru_cache(maxsize=1)
 def _loaded(folder: Path, device: str) -> Model:
     """The last model used: a target model predicts in many languages one after the other."""
-    encoder, tokenizer = hf.load_encoder(folder, device=device).eval(), hf.load_tokenizer(folder)
-    hf.check_tokenizer(encoder, tokenizer, folder)
-    return Model(encoder, tokenizer, {})
+    return Model(hf.load_encoder(folder, device=device).eval(), hf.load_tokenizer(folder), {})
 
 
 def predict(
@@ -54,7 +52,9 @@ def predict(
     folder = encoder_folder(stage.model, model)
 
     def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
-        return encoded(folder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        made = encoded(folder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), folder)
+        return made
 
     made = columns_of(stage.rows, lambda: examples)
     layers: dict[str, float] = {}

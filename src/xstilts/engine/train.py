@@ -77,7 +77,6 @@ def train(
     device, recipe = stage.runtime.device, stage.recipe
     folder = models.encoder_folder(stage.start, start)
     encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
-    hf.check_tokenizer(encoder, tokenizer, folder)
     hf.check_pool(encoder, root(stage).pool)
     hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
     longest = min(recipe.max_length, hf.max_positions(encoder))
@@ -88,7 +87,10 @@ def train(
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+        task = task_of(rows.task)
+        made = encoded(folder, tokenizer, task, rows, labelled, longest, recipe.stride, cache)
+        hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), folder)
+        return made
 
     for task in (task_of(share.rows.task) for share in stage.mix):
         if reason := refusal(hf.family(encoder), task.kind):
