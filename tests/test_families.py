@@ -17,8 +17,9 @@ from safetensors.torch import load_file, save_file
 
 from engine_maker import make_model, rows_of, toy_rows, toy_task
 from families_maker import TINY, make, tokenizer
-from xstilts.engine import dropout, hf, mask, packed, pieces, span, tag
+from xstilts.engine import dropout, hf, mask, packed, pieces, span, tag, vocabulary
 from xstilts.engine import predict as predicting
+from xstilts.engine import train as training
 from xstilts.engine.batch import Columns, batch_of
 from xstilts.engine.model import load_head, vocabulary_head
 from xstilts.engine.predict import predict
@@ -123,6 +124,20 @@ def check_states(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             torch.testing.assert_close(together, padded, atol=1e-5, rtol=1e-5)
 
 
+def check_speed_ups(start: Path, family: Family, folder: Path, room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small micro-batches and the whole vocabulary train to what large ones and the rows in use do: dropout goes by row."""
+    task = toy_task("classify", toy_rows("classify", 8))
+    monkeypatch.setattr(training, "MICRO", 8)
+    monkeypatch.setattr(vocabulary, "trim", lambda *_: None)
+    plain = fit(stage_of(task, family.pool), start, task, room / "plain")
+    monkeypatch.undo()
+    losses = [json.loads((entry / "log.json").read_text())["losses"] for entry in (folder, plain)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+    ours, theirs = (load_file(entry / "encoder" / "model.safetensors") for entry in (folder, plain))
+    for name, value in ours.items():  # Adam turns the rounding of a gradient near zero into a step of the rate's size: compare the bulk
+        assert float((value - theirs[name]).abs().median()) < 1e-4, name
+
+
 def check_padding_side(start: Path, folder: Path, room: Path) -> None:
     """The side that the tokenizer pads does not show in an answer."""
     task = toy_task("classify", toy_rows("classify", 8))
@@ -146,6 +161,7 @@ def test_every_cell_of_the_matrix_runs_or_is_refused(tmp_path: Path, monkeypatch
     first = trained["classify"]
     assert first is not None
     check_padding_side(start, first, tmp_path)
+    check_speed_ups(start, own, first, tmp_path, monkeypatch)
     retrieve = toy_task("retrieve", toy_rows("retrieve", 8))
     assert len(answers(stage_of(toy_task("classify"), own.pool), first, retrieve, tmp_path / "found")["pred"]) == 8
     assert cell(first / "encoder", own, "tag", tmp_path / "again", monkeypatch, halts=False) is not None  # a second phase
@@ -244,6 +260,7 @@ def test_a_causal_model_answers_from_where_it_has_read_all(tmp_path: Path) -> No
     """A word's tag comes from its last piece, "no answer" from the row's last token."""
     folder = make(tmp_path / "m", "qwen2")
     encoder, own = hf.load_encoder(folder).eval(), hf.load_tokenizer(folder)
+    assert (tokenizer("bytes").truncation_side, own.truncation_side) == ("left", "right")
     task = toy_task("tag", [Words("s", ("w1w2w3", "red"), ("O", "RED"))])
     made = tag.encode(own, given(task), task, 24, 0)
     batch = batch_of(made, np.arange(1), "cpu")
