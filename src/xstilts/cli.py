@@ -398,7 +398,8 @@ def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = N
 
     more = beside(made, stored(store, made.study.name))
     facts = _facts(made, store, place)
-    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
+    parameters, series = {**facts.parameters, **more.parameters}, {**facts.series, **more.series}
+    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters=parameters, series=series)
     return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
 
 
@@ -448,6 +449,9 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         if stage.key in manifests:
             kind = "search (trainings not chosen)" if stage.key in passed else made.kind(stage)
             seconds.setdefault(kind, []).append(float(manifests[stage.key]["seconds"]))
+    # of a model that was made here, its size is known once it is there
+    there = {name: manifests[start.key]["facts"].get("parameters") for name, start in made.models.items() if start.key in manifests}
+    counted = {name: int(many) for name, many in there.items() if many}
     where = {
         "machine": machine.kind(),
         "device": place.device,
@@ -460,7 +464,8 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
         notes=(study.notes,) if study.notes else (),
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
-        parameters=made.parameters,
+        parameters={**made.parameters, **counted},
+        series=made.series,
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
         ),
@@ -803,6 +808,7 @@ def import_command(
     intermediate: Annotated[str | None, typer.Option(help='After which intermediate choice (default: the file\'s, else "none").')] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The run's seed (default: the file's, else 0).")] = None,
     parameters: Annotated[int, typer.Option(min=0, help="Size of the model, for trends.")] = 0,
+    series: Annotated[str, typer.Option(help="Models of one series were pretrained alike but for their size: trends are over those.")] = "",
     labels: Annotated[
         Path | None, typer.Option(help="Labels in the same layout: they are compared, and say in which order Tatoeba's candidates stood.")
     ] = None,
@@ -813,7 +819,7 @@ def import_command(
 
     place: Place = ctx.obj
     store, made = _planned(place, into)
-    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters), labels)
+    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters, series), labels)
     keep(store, made.study.name, found)
     targets = list(dict.fromkeys(each.target for each in found))
     if json_:

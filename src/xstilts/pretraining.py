@@ -15,13 +15,13 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from xstilts import machine
-from xstilts.canon import LATER, canonical, unit_hash
+from xstilts import machine, models
+from xstilts.canon import LATER, canonical, key_of, unit_hash
 from xstilts.errors import DataError, ModelError, StudyError, nearest
 from xstilts.evaluation import TEST_INPUTS, evaluation_files, evaluation_sentences, normalised
 from xstilts.stages import Pretrain, Runtime
@@ -73,6 +73,7 @@ class Model:
     ffn: int = 256
     max_positions: int = 512
     dropout: float = 0.1
+    take: tuple[int, ...] = field(default=(), metadata=LATER)  # of a taken-over body, the layers that are kept, from 0 on; (): all
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,20 +211,40 @@ def configs() -> tuple[str, ...]:
 
 
 def read_config(name_or_path: str | Path) -> Config:
-    """The config of that name, or in that TOML file. Raises StudyError naming file, place and value."""
+    """The config of that name, or in that TOML file. Raises StudyError naming file, place and value.
+
+    A file with `base = NAME` holds what differs from that ready-made config: of a table like [model] the keys that it names, of
+    anything else the whole. The base is put in here, so that a config's value and key know of none.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = CONFIGS / f"{name_or_path}.toml"
-        if not path.is_file():
-            there = f"(there are: {', '.join(configs())})"
-            raise StudyError(f'no ready-made pretraining "{name_or_path}" {there}{nearest(str(name_or_path), configs())}')
+        path = _ready_made(str(name_or_path))
+    table = _table(path)
+    if isinstance(base := table.pop("base", None), str):
+        table = _over(_table(_ready_made(base)), table)
+    return parse_config(json.dumps(table, default=str), str(path))
+
+
+def _ready_made(name: str) -> Path:
+    path = CONFIGS / f"{name}.toml"
+    if not path.is_file():
+        raise StudyError(f'no ready-made pretraining "{name}" (there are: {", ".join(configs())}){nearest(name, configs())}')
+    return path
+
+
+def _table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); give a TOML file or the name of a ready-made pretraining") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not TOML: {error}") from error
-    return parse_config(json.dumps(table, default=str), str(path))
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, key by key; two tables of one name are put together in the same way."""
+    both = {name: {**base[name], **value} for name, value in own.items() if isinstance(value, dict) and isinstance(base.get(name), dict)}
+    return {**base, **own, **both}
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -256,6 +277,9 @@ def _check(config: Config, where: str) -> None:
     need(bool(config.objective), "objective: name at least one of mlm, recall, tlm, align, distill")
     need(bool(config.text or config.parallel), "text: name at least one [[text]] or [[parallel]]")
     need(bool(config.model.init) or config.model.hidden % config.model.heads == 0, "model.heads: must divide model.hidden")
+    take = config.model.take
+    need(not take or bool(config.model.init), "model.take: names layers of a body that is taken over; say whose with model.init")
+    need(list(take) == sorted(set(take)) and min(take, default=0) >= 0, f"model.take: layers in ascending order, each once, not {list(take)}")
     warm = config.model.embeddings == "parallel"
     fits = bool(config.parallel and not config.model.init)
     need(not warm or fits, 'model.embeddings: "parallel" needs a [[parallel]], and no model.init')
@@ -302,6 +326,10 @@ def _file_hash(path: Path) -> str:
 
 def stage(config: Config, data: Path, runtime: Runtime, file_hash: FileHash = _file_hash) -> Pretrain:
     """The stage that makes this encoder: hashes every file that decides the result. Raises DataError, ModelError."""
+    if config.model.take:
+        there = models.size(model_folder(config.model.init))["layers"]
+        if config.model.take[-1] >= there:
+            raise ModelError(f"{config.name}: model.take = {list(config.model.take)}: {config.model.init} has layers 0 to {there - 1}")
     return Pretrain(
         config=canonical(config), data=hashes(config, data, file_hash), runtime=runtime, pool=config.pool, layer=config.layer
     )
@@ -317,6 +345,15 @@ def pretrain_stage(
     config = read_config((base or Path()) / name_or_path if name_or_path.endswith(".toml") else name_or_path)
     wide = bool(config.model.init) or config.model.hidden >= 256
     return stage(config, data, Runtime("bf16" if machine.fast_bf16(device) else "fp32", 2 if wide else 1, device), file_hash)
+
+
+def series(config: Config) -> str:
+    """The same text for pretrainings that differ in size, seed and learning rates alone: same data, tokenizer and number of updates.
+
+    Only among those is size compared. A rate may be fitted to a size; whatever else differs makes another series.
+    """
+    sizes = replace(config.model, layers=0, hidden=0, heads=0, ffn=0, take=())
+    return key_of(replace(config, name="", about="", seed=0, lr=0.0, lr_embeddings=0.0, model=sizes))
 
 
 def model_folder(name: str) -> Path:

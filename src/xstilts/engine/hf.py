@@ -128,6 +128,16 @@ def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
         layer.requires_grad_(False)
 
 
+def take_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Keep these of the model's layers, in this order. Raises ModelError for a family whose layers are not in `encoder.layer`."""
+    body: Any = model
+    stack = getattr(getattr(model, "encoder", None), "layer", None)
+    if not isinstance(stack, nn.ModuleList):
+        raise ModelError(f"model.take: layers of a {model.config.model_type} model cannot be taken; BERT's and XLM-R's can")
+    body.encoder.layer = nn.ModuleList(stack[i] for i in layers)
+    body.config.num_hidden_layers = len(layers)
+
+
 def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tensor:
     """[N, H] hidden states of a layer: 0 is the embeddings, -1 the last. Raises ModelError for a layer that is not there."""
     return layers_of(model, batch, (layer,))[0]

@@ -223,6 +223,8 @@ def _body(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase, toke
         return fresh_body
     folder = model_folder(spec.init)
     body, old = hf.load_encoder(folder), hf.load_tokenizer(folder)
+    if spec.take:
+        hf.take_layers(body, spec.take)
     rows_EH = hf.embedding_of(body).detach().numpy().copy()
     body.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     body.config.pad_token_id = tokenizer.pad_token_id

@@ -198,5 +198,11 @@ def _size_sentences(report: Report) -> str:
     stand = [row for row, p in zip(rows, adjusted.tolist(), strict=True) if p < 0.05]
     if not stand:
         return f"No trend of a gain over model size stands after Holm's correction ({len(rows)} tested)."
-    each = listed([f"{r.intermediate} on {r.target} {signed(r.slope.estimate)} ({bounds(r.slope)})" for r in stand])
+    several = len({row.models for row in rows}) > 1
+    each = listed(
+        [
+            f"{r.intermediate} on {r.target}{' for ' + ' '.join(r.models) if several else ''} {signed(r.slope.estimate)} ({bounds(r.slope)})"
+            for r in stand
+        ]
+    )
     return f"Points of gain for each doubling of the parameters that stand after Holm's correction ({len(rows)} tested): {each}."
