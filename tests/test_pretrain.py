@@ -37,6 +37,7 @@ from xstilts.pretraining import (
     normalised,
     parse_config,
     read_config,
+    series,
     stage,
     verses,
 )
@@ -136,6 +137,8 @@ MINIMAL = '{"name":"x","steps":5,"tokenizer":{},"model":{},"objective":[{"kind":
         (('"path":"mini"', '"path":"xnli/test-{language}.tsv"'), "a task's data"),
         (('"path":"mini"', '"path":"text/../xnli/test-{language}.tsv"'), "must lie under the data folder"),
         (('"model":{}', '"model":{"hidden":30,"heads":4}'), "model.heads: must divide"),
+        (('"model":{}', '"model":{"take":[0]}'), "model.take: .*model.init"),
+        (('"model":{}', '"model":{"init":"x","take":[1,0]}'), r"model.take: .*ascending.*\[1, 0\]"),
         (('"model":{}', '"model":{"embeddings":"parallel"}'), r'model.embeddings: "parallel" needs a \[\[parallel\]\]'),
     ],
 )
@@ -149,6 +152,33 @@ def test_what_a_config_may_not_say(change: tuple[str, str], message: str) -> Non
 def test_transductive_must_be_said_to_read_test_inputs() -> None:
     text = (MINIMAL % ',"transductive":true').replace('"path":"mini"', '"path":"text/wiki_contexts_unlabelled/{language}.txt"')
     assert parse_config(text, "toy").transductive
+
+
+LADDER = {"ladder-1": (0,), "ladder-2": (0, 5), "ladder-2-again": (0, 5), "ladder-4": (0, 2, 3, 5)}
+
+
+def test_the_ladder_differs_from_its_top_in_layers_and_seed_alone() -> None:
+    top = read_config("distill-minilm")
+    for name, layers in LADDER.items():
+        own = read_config(name)
+        seed = 2 if name.endswith("again") else top.seed
+        assert own == replace(top, name=name, about=own.about, seed=seed, model=replace(top.model, take=layers))
+        assert series(own) == series(top)
+    other = (replace(top, steps=599), replace(top, tokenizer=replace(top.tokenizer, vocab=9)), replace(top, text=()))
+    assert series(top) not in {series(each) for each in other}
+
+
+def test_a_base_gives_what_a_file_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "mini-small"\nname = "mine"\n[model]\nlayers = 1\n[[objective]]\nkind = "mlm"\n', "utf-8")
+    base = read_config("mini-small")
+    assert read_config(path) == replace(base, name="mine", model=replace(base.model, layers=1), objective=(Objective("mlm"),))
+    path.write_text('base = "mini-smal"\nname = "mine"\n', "utf-8")
+    with pytest.raises(StudyError, match='no ready-made pretraining "mini-smal".*did you mean "mini-small"'):
+        read_config(path)
+    path.write_text('base = "ladder-1"\nname = "mine"\n', "utf-8")
+    with pytest.raises(StudyError, match="base: unexpected"):  # one step only: what is read is whole in two files
+        read_config(path)
 
 
 def test_unknown_config_names_the_nearest() -> None:
@@ -344,7 +374,7 @@ def test_another_seed_is_another_encoder(undisturbed: tuple[Path, Path], tmp_pat
     assert not torch.equal(one["embeddings.word_embeddings.weight"], two["embeddings.word_embeddings.weight"])
 
 
-def teacher_folder(root: Path) -> Path:
+def teacher_folder(root: Path, layers: int = 1) -> Path:
     """A tiny English BERT with a word-level WordPiece vocabulary."""
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers, processors
@@ -358,7 +388,7 @@ def teacher_folder(root: Path) -> Path:
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 32}
     config = BertConfig(**sizes, initializer_range=0.5)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
@@ -382,6 +412,21 @@ def test_distillation_teaches_the_other_language(data: Path, tmp_path: Path) -> 
     told = json.loads((tmp_path / "c" / "out" / "provenance.json").read_text("utf-8"))
     assert told["models"] == {teacher: {"name": teacher, "tuned_on": "not known"}}
     assert not (tmp_path / "c" / "out" / "heads").exists()
+
+
+def test_layers_of_a_taken_over_body(data: Path, tmp_path: Path) -> None:
+    teacher = teacher_folder(tmp_path, layers=3)
+    one = (Objective("distill", teacher=str(teacher), batch=4),)
+    config = replace(CONFIG, steps=1, lr=0.0, lr_embeddings=0.0, weight_decay=0.0, objective=one, model=Model(init=str(teacher), take=(0, 2)))
+    run(config, data, tmp_path / "c")
+    made, old = weights(tmp_path / "c"), load_file(teacher / "model.safetensors")
+    kept = {name: value for name, value in made.items() if name.startswith("encoder.layer.")}
+    assert len(kept) == 2 * sum(name.startswith("encoder.layer.0.") for name in old)
+    for name, value in kept.items():
+        assert torch.equal(value, old[name.replace("layer.1.", "layer.2.")])
+    assert json.loads((tmp_path / "c" / "out" / "encoder" / "config.json").read_text("utf-8"))["num_hidden_layers"] == 2
+    with pytest.raises(ModelError, match=r"model.take = \[0, 3\]: .* has layers 0 to 2"):
+        stage(replace(config, model=replace(config.model, take=(0, 3))), data, RUNTIME)
 
 
 def test_translation_ranking_brings_translations_together(data: Path, tmp_path: Path) -> None:

@@ -434,8 +434,10 @@ def _comparable(sample: Sample, models: Sequence[str], intermediate: str, baseli
 
 
 def ladders(models: Iterable[str], parameters: Mapping[str, int], series: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """The models of each series, the smaller first, of at least two sizes: what was pretrained on other data, with another tokenizer or for another
-    number of updates differs in more than size."""
+    """The models of each series, the smaller first, of at least two sizes.
+
+    What was pretrained on other data, with another tokenizer or for another number of updates differs in more than size.
+    """
     found: dict[str, list[str]] = {}
     for model in models:
         if model in parameters and model in series:
