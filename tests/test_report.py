@@ -312,7 +312,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """Light, dark, phone and print: nothing overflows, marks are drawn, the console stays empty."""
     sizes = {"s": 1_000_000, "m": 4_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
-    facts = Facts("toy", parameters=sizes, series=dict.fromkeys(sizes, "alike"), model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
+    alike = dict.fromkeys(sizes, "one")
+    facts = Facts("toy", parameters=sizes, series=alike, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
     many = Finding("bad", ("a reason of many words, " * 20, "x" * 60))
     report = replace(report_of(cells, tmp_path, facts), review=Review((Check("data", "near-duplicates", many, 10.0),)))
     page = write_report(report, tmp_path / "out")
