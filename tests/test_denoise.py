@@ -11,7 +11,8 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditionalGeneration, PreTrainedTokenizerFast
 
 from xstilts.engine import denoise
-from xstilts.engine.tokenizer import FAMILIES, SENTINELS, ends, train_tokenizer
+from xstilts.engine.pieces import special_ids
+from xstilts.engine.tokenizer import FAMILIES, SENTINELS, train_tokenizer
 from xstilts.engine.warm import warm
 from xstilts.pretraining import Family, Model, Objective, Tokenizer
 from xstilts.stages import Runtime
@@ -22,7 +23,7 @@ TEXT = ["Thank", "you", "for", "inviting", "me", "to", "your", "party", "last", 
 def tokenizer_of(family: Family, folder: Path) -> PreTrainedTokenizerFast:
     """Words as pieces, written and read again as transformers does."""
     lines = [" ".join(TEXT), " ".join(TEXT[::-1])] * 3
-    spec = Tokenizer(vocab=FAMILIES[family].many + 50, model="words")
+    spec = Tokenizer(vocab=FAMILIES[family].many + 120, model="words")
     train_tokenizer({"en": lines}, spec, family=family).save_pretrained(folder)
     loaded: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(folder)
     return loaded
@@ -38,7 +39,8 @@ def test_the_papers_example(tmp_path: Path) -> None:
     hidden = np.isin(np.arange(len(TEXT)), [2, 3, 8])
     sentinels = tokenizer.convert_tokens_to_ids(list(SENTINELS))
     read, written = denoise.corrupted([ids(TEXT, tokenizer)], [hidden], sentinels, tokenizer.eos_token_id)
-    assert tokenizer.decode(read) == "Thank you <extra_id_0> me to your party <extra_id_1> week .</s>".replace(" <", "<").replace("> ", ">")
+    told = [t.removeprefix("▁") for t in tokenizer.convert_ids_to_tokens(read)]
+    assert told == [*["Thank", "you", "<extra_id_0>", "me", "to", "your", "party", "<extra_id_1>", "week", ".", "</s>"]]
     assert tokenizer.convert_ids_to_tokens(written) == [
         "<extra_id_0>", "▁for", "▁inviting", "<extra_id_1>", "▁last", "<extra_id_2>", "</s>",
     ]  # fmt: skip
@@ -76,19 +78,21 @@ def test_a_decoder_reads_a_row_and_what_follows_it(tmp_path: Path) -> None:
     assert read.tolist() == whole[:-1] and target.tolist() == whole[1:]
 
 
-@pytest.mark.parametrize(("family", "one", "two", "around"), [
-    ("mt5", "a </s>", "a </s> b </s>", ([], ["</s>"])),
-    ("llama", "<s> a", "<s> a </s> b", (["<s>"], [])),
-    ("xlm-roberta", "<s> a </s>", "<s> a </s> </s> b </s>", (["<s>"], ["</s>"])),
+@pytest.mark.parametrize(("family", "one", "two", "begins"), [
+    ("mt5", "a </s>", "a </s> b </s>", []),
+    ("llama", "<s> a", "<s> a </s> b", ["<s>"]),
+    ("xlm-roberta", "<s> a </s>", "<s> a </s> </s> b </s>", ["<s>"]),
 ])  # fmt: skip
 def test_each_family_has_its_tokens_and_layout(
-    family: Family, one: str, two: str, around: tuple[list[str], list[str]], tmp_path: Path
+    family: Family, one: str, two: str, begins: list[str], tmp_path: Path
 ) -> None:
     tokenizer = tokenizer_of(family, tmp_path)
     name = {"a": "▁you", "b": "▁me"}
     assert tokenizer.convert_ids_to_tokens(tokenizer("you")["input_ids"]) == [name.get(t, t) for t in one.split()]
     assert tokenizer.convert_ids_to_tokens(tokenizer("you", "me")["input_ids"]) == [name.get(t, t) for t in two.split()]
-    assert tuple(tokenizer.convert_ids_to_tokens(part) for part in ends(tokenizer)) == around
+    before, after = special_ids(tokenizer)
+    assert tokenizer.convert_ids_to_tokens(before) == begins and (family == "llama" or tokenizer.convert_ids_to_tokens(after) == ["</s>"])
+    assert family == "xlm-roberta" or tokenizer.unk_token_id not in tokenizer("X_2: $$ 0")["input_ids"]  # formats can be spelled
     assert tokenizer.pad_token == "<pad>" and tokenizer.eos_token == "</s>" and tokenizer.is_fast
     if family == "mt5":
         assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1)

@@ -429,13 +429,13 @@ def test_distillation_teaches_the_other_language(data: Path, tmp_path: Path) -> 
 WRITERS = {
     "mt5": replace(
         CONFIG,
-        tokenizer=Tokenizer(vocab=140, model="words"),
+        tokenizer=Tokenizer(vocab=240, model="words"),
         model=replace(CONFIG.model, family="mt5", embeddings="parallel"),
         objective=(Objective("span", batch=8), Objective("span", batch=8, pairs=True, mask_rate=0.4), Objective("align", batch=8)),
     ),
     "llama": replace(
         CONFIG,
-        tokenizer=Tokenizer(vocab=44, model="words"),
+        tokenizer=Tokenizer(vocab=140, model="words"),
         model=replace(CONFIG.model, family="llama", dropout=0.0),
         objective=(Objective("clm", batch=8), Objective("clm", batch=8, pairs=True)),
         pool="last",

@@ -33,7 +33,8 @@ from xstilts.engine.denoise import causal_rows, new_body, reader, span_rows, wri
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
 from xstilts.engine.heads import VocabularyHead, fresh
 from xstilts.engine.mask import hide
-from xstilts.engine.tokenizer import ends, train_tokenizer
+from xstilts.engine.pieces import special_ids
+from xstilts.engine.tokenizer import train_tokenizer
 from xstilts.engine.warm import near_identity, piece_vectors, warm
 from xstilts.errors import Stopped, TrainingError
 from xstilts.pretraining import (
@@ -507,7 +508,7 @@ def _smooth(sizes: Sequence[int], languages: Sequence[str], config: Config) -> N
 
 
 def _with_specials(rows: Sequence[Ints], tokenizer: PreTrainedTokenizerBase, longest: int) -> list[Ints]:
-    before, after = ends(tokenizer)
+    before, after = special_ids(tokenizer)
     room = longest - len(before) - len(after)
     return [np.concatenate([before, row[:room], after]).astype(np.int64) for row in rows]
 
@@ -570,7 +571,8 @@ def _vectors(
     lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime
 ) -> NDArray[np.float32]:
     """[N, H] unit vectors, mean-pooled."""
-    rows = [np.asarray(row, np.int64) for row in tokenizer(list(lines), truncation=True, max_length=64)["input_ids"]]
+    own = [np.asarray(row, np.int64) for row in tokenizer(list(lines), add_special_tokens=False)["input_ids"]]
+    rows = _with_specials(own, tokenizer, 64)
     out = np.empty((len(rows), hf.hidden_size(encoder)), np.float32)
     with torch.inference_mode():
         for chunk in _chunks([len(row) for row in rows], 2 * MICRO):

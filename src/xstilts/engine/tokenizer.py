@@ -9,6 +9,7 @@ normaliser before SentencePiece sees it, so both agree by construction.
 from __future__ import annotations
 
 import io
+import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 import sentencepiece
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 from tokenizers import Tokenizer as Backend
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from xstilts.errors import DataError
 from xstilts.mini.grammar import BOUNDARY
@@ -26,6 +27,7 @@ from xstilts.pretraining import Family, Tokenizer
 
 SPACELESS = r"[\p{Han}\p{Hiragana}\p{Katakana}]"
 Piece = tuple[str, float]  # and its log probability
+ASCII = string.digits + string.ascii_letters + string.punctuation  # what a model that writes can spell, whatever its texts hold
 SENTINELS = tuple(f"<extra_id_{i}>" for i in range(100))  # what T5 hides spans behind
 
 
@@ -131,7 +133,8 @@ def word_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer, family: Fam
     """The most frequent words of all lines, by log frequency, and every character, which is taken where no word fits.
 
     For text of a small lexicon: SentencePiece seeds its pieces with what several different words share, so that words which
-    share nothing fall into letters however frequent they are. Raises DataError when not even the characters find room.
+    share nothing fall into letters however frequent they are. A model that writes can also spell tasks' formats and labels.
+    Raises DataError when not even the characters find room.
     """
     norm = normalizer(spec.lowercase, words=True)
     written = Counter(word for lines in texts.values() for line in lines for word in line.split(" "))
@@ -140,7 +143,7 @@ def word_pieces(texts: Mapping[str, Sequence[str]], spec: Tokenizer, family: Fam
         head, *tail = map(norm.normalize_str, word.split(BOUNDARY))
         for piece in (head.replace(" ", "▁"), *(part.strip() for part in tail)):
             count[piece] += number
-    letters = sorted({letter for word in count for letter in word})
+    letters = sorted({letter for word in count for letter in word} | (set() if family == "xlm-roberta" else set(ASCII)))
     room = spec.vocab - FAMILIES[family].many - len(letters)
     if room < 0:
         raise DataError(f"tokenizer.vocab = {spec.vocab}: the text has {len(letters)} different characters; take a larger vocabulary")
@@ -179,14 +182,6 @@ def train_tokenizer(
     """Learns and converts a vocabulary: the same texts and `spec` give the same tokenizer. Raises DataError."""
     pieces = word_pieces(texts, spec, family) if spec.model == "words" else pieces_of(train_pieces(texts, spec, family))
     return convert(pieces, spec, max_length, family)
-
-
-def ends(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """The special tokens that the tokenizer puts before and after one text."""
-    inner = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    before = next(i for i in range(len(whole)) if whole[i : i + len(inner)] == inner)
-    return whole[:before], whole[before + len(inner) :]
 
 
 def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
