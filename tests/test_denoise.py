@@ -10,7 +10,8 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditionalGeneration, PreTrainedTokenizerFast
 
-from xstilts.engine import denoise
+from xstilts.engine import denoise, hf
+from xstilts.engine.batch import Batch
 from xstilts.engine.pieces import special_ids
 from xstilts.engine.tokenizer import FAMILIES, SENTINELS, train_tokenizer
 from xstilts.engine.warm import warm
@@ -129,6 +130,21 @@ def test_the_loss_is_transformers_own_over_all_rows(family: Family, tmp_path: Pa
     for one_grad, other in zip(grads, (p.grad for p in body.parameters() if p.grad is not None), strict=True):
         assert torch.allclose(one_grad, other, atol=1e-5)
     assert loss < 2 * np.log(len(tokenizer))  # states are scaled before the tied softmax: no start from nowhere
+
+
+@pytest.mark.parametrize("family", ["mt5", "llama"])
+def test_states_of_a_row_do_not_depend_on_its_neighbours(family: Family, tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(family, tmp_path)
+    torch.manual_seed(0)
+    encoder = denoise.reader(denoise.new_body(Model(family=family, hidden=16, heads=2, layers=2, ffn=32, dropout=0.0), tokenizer))
+    hf.pack(encoder)
+    rows = [ids(TEXT, tokenizer), ids(TEXT[3:5], tokenizer), ids(TEXT[::-1], tokenizer)]
+
+    def states(chosen: list[Any]) -> torch.Tensor:
+        lengths, numbers = np.array([len(row) for row in chosen]), np.arange(len(chosen))
+        return hf.hidden_states(encoder, Batch(torch.from_numpy(np.concatenate(chosen)), lengths, {}, {}, numbers, numbers))
+
+    assert torch.allclose(states(rows), torch.cat([states([row]) for row in rows]), atol=1e-5)
 
 
 def test_the_reader_of_a_body() -> None:

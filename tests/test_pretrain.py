@@ -43,6 +43,7 @@ from xstilts.pretraining import (
     verses,
 )
 from xstilts.stages import Progress, Runtime
+from xstilts.study import read_study
 
 # a toy bilingual world: word i of one language is word i of the other
 EN = ["cat", "dog", "house", "tree", "water", "bread", "king", "road", "stone", "fire", "bird", "child"]
@@ -176,8 +177,18 @@ def test_the_ladder_differs_from_its_top_in_layers_and_seed_alone() -> None:
         seed = 2 if name.endswith("again") else top.seed
         assert own == replace(top, name=name, about=own.about, seed=seed, model=replace(top.model, take=layers))
         assert series(own) == series(top)
+    study = read_study("ladder")
+    rungs = [read_config(study.encoders[name].pretrain) for name in study.models]
+    assert {series(rung) for rung in rungs} == {series(top)} and [len(rung.model.take) or 6 for rung in rungs] == [1, 2, 2, 4, 6]
     other = (replace(top, steps=599), replace(top, tokenizer=replace(top.tokenizer, vocab=9)), replace(top, text=()))
     assert series(top) not in {series(each) for each in other}
+
+
+def test_families_of_two_sizes_are_two_series() -> None:
+    study = read_study("mini-families")
+    made = {name: series(read_config(name)) for name in study.encoders}
+    assert len(made) == 4 and len(set(made.values())) == 2
+    assert made["mini-mt5-small"] == made["mini-mt5-base"] and made["mini-decoder-small"] == made["mini-decoder-base"]
 
 
 def test_a_base_gives_what_a_file_does_not_say(tmp_path: Path) -> None:
@@ -437,7 +448,7 @@ WRITERS = {
         CONFIG,
         tokenizer=Tokenizer(vocab=140, model="words"),
         model=replace(CONFIG.model, family="llama", dropout=0.0),
-        objective=(Objective("clm", batch=8), Objective("clm", batch=8, pairs=True)),
+        objective=(Objective("clm", batch=8), Objective("clm", batch=8, pairs=True), Objective("align", batch=8)),
         pool="last",
     ),
 }

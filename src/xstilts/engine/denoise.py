@@ -5,7 +5,8 @@ a sentinel of its own; the decoder writes each sentinel and what it hides, then 
 the translation span corruption of mT6 (Chi et al. 2021, arXiv 2104.08692). A decoder learns every next token of a row, of a line and
 its translation likewise.
 
-Shape suffixes: B rows, S tokens of the longest row that is read, T tokens of the longest row that is written, V vocabulary.
+Shape suffixes: B rows, S tokens of the longest row that is read, T tokens of the longest row that is written,
+N tokens of all rows, H hidden width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, MT5Config, MT5ForConditionalGeneration, PreTrainedModel, PreTrainedTokenizerBase
 
 from xstilts.engine import hf
+from xstilts.engine.batch import Batch
 from xstilts.engine.tokenizer import SENTINELS
 from xstilts.engine.warm import scale_softmax
 from xstilts.pretraining import Model, Objective
 from xstilts.stages import Runtime
 
 Ints = NDArray[np.int64]
-NOTHING = -100  # the target of a place that is not learnt
 
 
 def new_body(spec: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
@@ -140,25 +141,39 @@ def written_step(
     number = sum(len(target) for _, target in rows)
     total = 0.0
     for chunk in cut([len(read) + len(target) for read, target in rows]):
-        wanted_BT = _padded([rows[i][1] for i in chunk], NOTHING, runtime.device)
-        inputs: dict[str, Any] = {
-            "input_ids": _padded([rows[i][0] for i in chunk], int(body.config.pad_token_id), runtime.device),
-            "attention_mask": _padded([np.ones_like(rows[i][0]) for i in chunk], 0, runtime.device),
-        }
-        if body.config.is_encoder_decoder:  # the decoder reads the start token, then what it has written
-            start_B1 = wanted_BT.new_full((len(chunk), 1), int(body.config.decoder_start_token_id))
-            inputs["decoder_input_ids"] = torch.cat([start_B1, wanted_BT[:, :-1].clamp(min=0)], 1)
+        own = [rows[i] for i in chunk]
         with hf.autocast(runtime.device, runtime.precision):
-            logits_BTV = body(**inputs, use_cache=False).logits
-        loss = nn.functional.cross_entropy(logits_BTV.flatten(0, 1).float(), wanted_BT.flatten(), reduction="sum") / number
+            logits_NV = (_decoded if body.config.is_encoder_decoder else _followed)(own, body, runtime.device)
+        wanted_N = torch.from_numpy(np.concatenate([target for _, target in own])).to(runtime.device)
+        loss = nn.functional.cross_entropy(logits_NV.float(), wanted_N, reduction="sum") / number
         loss.backward()
         total += float(loss.detach())
     return total, len(rows), sum(len(read) + len(target) for read, target in rows)
 
 
-def _padded(rows: Sequence[Ints], filler: int, device: str) -> Tensor:
-    """[B, T] the rows, `filler` after their ends."""
+def _decoded(rows: Sequence[tuple[Ints, Ints]], body: Any, device: str) -> Tensor:
+    """[N, V] for every token that an encoder-decoder writes; its decoder reads the start token, then what it has written."""
+    written = [np.concatenate([[body.config.decoder_start_token_id], target[:-1]]).astype(np.int64) for _, target in rows]
+    read_BS, there_BS = _padded([read for read, _ in rows], body.config.pad_token_id, device)
+    written_BT, used_BT = _padded(written, body.config.pad_token_id, device)
+    output = body(input_ids=read_BS, attention_mask=there_BS.long(), decoder_input_ids=written_BT, use_cache=False)
+    logits_BTV: Tensor = output.logits
+    return logits_BTV[used_BT]
+
+
+def _followed(rows: Sequence[tuple[Ints, Ints]], body: Any, device: str) -> Tensor:
+    """[N, V] for every token that a decoder reads: which one follows."""
+    numbers = np.arange(len(rows))
+    ids_N = torch.from_numpy(np.concatenate([read for read, _ in rows])).to(device)
+    batch = Batch(ids_N, np.asarray([len(read) for read, _ in rows], np.int64), {}, {}, numbers, numbers)
+    logits_NV: Tensor = body.get_output_embeddings()(hf.hidden_states(reader(body), batch))
+    return logits_NV
+
+
+def _padded(rows: Sequence[Ints], filler: int, device: str) -> tuple[Tensor, Tensor]:
+    """[B, T] the rows, `filler` after their ends; and where they are."""
     out_BT = np.full((len(rows), max(map(len, rows))), filler, np.int64)
-    for row, into_T in zip(rows, out_BT, strict=True):
-        into_T[: len(row)] = row
-    return torch.from_numpy(out_BT).to(device)
+    there_BT = np.zeros(out_BT.shape, np.bool_)
+    for row, into_T, there_T in zip(rows, out_BT, there_BT, strict=True):
+        into_T[: len(row)], there_T[: len(row)] = row, True
+    return torch.from_numpy(out_BT).to(device), torch.from_numpy(there_BT).to(device)
