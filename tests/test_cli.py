@@ -508,8 +508,8 @@ def test_an_imported_step_of_the_studys_own_model(finished, xstilts):
 
 
 def test_imported_scores_have_no_items(finished, xstilts):
-    row = """model = "large"\nparameters = 1000\nseries = "theirs"\nsource = "a table"\n[scores]\nxnli = 79.2\ntatoeba = {de = 57.0}\nudpos = 72\n"""
-    Path("row.toml").write_text(row)
+    row = """model = "large"\nparameters = 1000\nsource = "a table"\n[scores]\nxnli = 79.2\ntatoeba = {de = 57.0}\nudpos = 72\n"""
+    Path("row.toml").write_text(f'series = "theirs"\n{row}')
     code, out, err = xstilts("import", "row.toml", "--into", "toy.toml")
     assert code == 0 and "imported scores of 2 cells (xnli tatoeba)" in out, err
     assert "left out: udpos: not a target of the study" in out
