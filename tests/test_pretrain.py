@@ -456,15 +456,17 @@ WRITERS = {
 
 @pytest.mark.parametrize("family", WRITERS)
 def test_models_that_write_learn_and_go_on_to_the_bit(family: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = replace(WRITERS[family], steps=24)
+    config = WRITERS[family]
+    run(replace(config, steps=40, objective=config.objective[:1]), data, tmp_path / "one")
+    losses = [loss for _, loss in json.loads((tmp_path / "one" / "out" / "log.json").read_text("utf-8"))["losses"]]
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
     run(config, data, tmp_path / "a")
     log = json.loads((tmp_path / "a" / "out" / "log.json").read_text("utf-8"))
-    assert np.mean([loss for _, loss in log["losses"][-6:]]) < 0.8 * np.mean([loss for _, loss in log["losses"][:6]])
     with pytest.raises(Stopped):
-        run(config, data, tmp_path / "b", stop_at=5)
+        run(config, data, tmp_path / "b", stop_at=2)
     monkeypatch.setattr(engine, "SAVE_EVERY", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        run(config, data, tmp_path / "b", die_at=9)
+        run(config, data, tmp_path / "b", die_at=3)
     run(config, data, tmp_path / "b")
     one, two = weights(tmp_path / "a"), weights(tmp_path / "b")
     assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
