@@ -32,16 +32,24 @@ Ints = NDArray[np.int64]
 
 def new_body(spec: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A new model of the family: MT5ForConditionalGeneration or LlamaForCausalLM, input and output embeddings tied."""
-    if spec.family == "mt5":
-        made = MT5ForConditionalGeneration(
-            MT5Config(
-                vocab_size=len(tokenizer), d_model=spec.hidden, d_kv=spec.hidden // spec.heads, d_ff=spec.ffn, num_layers=spec.layers,
-                num_decoder_layers=spec.layers, num_heads=spec.heads, dropout_rate=spec.dropout, pad_token_id=tokenizer.pad_token_id,
-                eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.pad_token_id,
-            )
-        )  # fmt: skip
-        scale_softmax(made.decoder.final_layer_norm.weight)
-        return made
+    made = _new_mt5(spec, tokenizer) if spec.family == "mt5" else _new_llama(spec, tokenizer)
+    made.set_attn_implementation("eager")  # on a CPU the fused kernel's gradient takes half as long again
+    return made
+
+
+def _new_mt5(spec: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    made = MT5ForConditionalGeneration(
+        MT5Config(
+            vocab_size=len(tokenizer), d_model=spec.hidden, d_kv=spec.hidden // spec.heads, d_ff=spec.ffn, num_layers=spec.layers,
+            num_decoder_layers=spec.layers, num_heads=spec.heads, dropout_rate=spec.dropout, pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.pad_token_id,
+        )
+    )  # fmt: skip
+    scale_softmax(made.decoder.final_layer_norm.weight)
+    return made
+
+
+def _new_llama(spec: Model, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=spec.hidden, intermediate_size=spec.ffn, num_hidden_layers=spec.layers,
@@ -110,7 +118,7 @@ def span_rows(
     one: Objective, rows: Sequence[Sequence[Ints]], tokenizer: PreTrainedTokenizerBase, draw: np.random.Generator
 ) -> list[tuple[Ints, Ints]]:
     """Each row (one segment, or two of a pair) as what is read and what is written."""
-    sentinels = [int(i) for i in tokenizer.convert_tokens_to_ids(list(SENTINELS))]
+    sentinels = [len(tokenizer) - 1 - i for i in range(len(SENTINELS))]  # the first is the last piece
     made = []
     for segments in rows:
         room = one.max_length // len(segments) - 1
