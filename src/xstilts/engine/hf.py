@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -129,7 +131,7 @@ def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
         layer.requires_grad_(False)
 
 
-def layers(model: nn.Module) -> list[nn.Module]:
+def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
     """The layers (blocks of attention and feed-forward) of all the model's stacks; [] where transformers does not mark them."""
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
@@ -141,7 +143,10 @@ def checkpoint(model: PreTrainedModel) -> None:
     """
     if not layers(model) or not model.supports_gradient_checkpointing:
         raise ModelError(f"a {model.config.model_type} model of transformers cannot compute its layers again; leave --checkpointing away")
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    # The method of the model, whose name has changed, would also ask for gradients of frozen embeddings.
+    for layer in layers(model):
+        layer.gradient_checkpointing = True
+        setattr(layer, "_gradient_checkpointing_func", partial(recomputed, use_reentrant=False))  # noqa: B010 (it is not declared)
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tensor:
