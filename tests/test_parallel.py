@@ -33,7 +33,7 @@ from xstilts.study import parse_study
 STUDY = {
     "name": "s", "models": ["mini-small"], "targets": ["mini-nli"], "seeds": [1], "languages": ["en"], "intermediates": ["texts"],
     "mixes": {"texts": {"tasks": ["mini-ner", "mini-text:sw"], "text_rate": 0.5}},
-    "recipe": {"batch": 7, "max_length": 32, "lr": 1e-4, "steps": 8},
+    "recipe": {"batch": 7, "max_length": 32, "stride": 8, "lr": 1e-4, "steps": 8},
     "recipes": {"texts": {"selections": 2, "average": 2}, "mini-nli": {"selections": 2, "freeze_layers": 1}},
     "caps": {"all": {"train": 40, "dev": 12, "test": 10}},
 }  # fmt: skip
@@ -62,8 +62,10 @@ def same(one, other, stage, rtol=1e-5):
         here, there = (load_file(store.find(stage.key) / name) for store in (one, other))
         assert here.keys() == there.keys()
         for key, value in here.items():
-            # Adam turns a rounding of a gradient near zero into a step of the rate's size: compare the bulk
-            assert float((value - there[key]).abs().mean()) < 0.1 * rtol, (name, key)
+            # Adam turns a rounding of a gradient near zero into a step of the rate's size: compare the bulk. A bias of
+            # attention's keys shifts all scores of a query alike: its gradient is nothing but rounding.
+            if not key.endswith("key.bias"):
+                assert float((value - there[key]).abs().mean()) < 0.1 * rtol, (name, key)
 
 
 def kin(where):
@@ -199,7 +201,7 @@ def test_two_processes_train_as_one(alone, tmp_path, parallel):
 def test_stopped_resumed_killed_and_resumed_by_one(tmp_path):
     """Saved by two that hold a part each, gone on by two that hold the whole, of whom one is killed; one ends it."""
     changes = {
-        "intermediates": ["none"], "recipe": {"batch": 7, "max_length": 32, "lr": 1e-5, "steps": 240},
+        "intermediates": ["none"], "recipe": {"batch": 7, "max_length": 32, "stride": 8, "lr": 1e-5, "steps": 240},
         "recipes": {"mini-nli": {"selections": 12}}, "caps": {"all": {"train": 400, "dev": 12, "test": 10}},
     }  # fmt: skip
     (stage,), places = planned(tmp_path, **changes)
@@ -235,7 +237,7 @@ def test_stopped_resumed_killed_and_resumed_by_one(tmp_path):
 @pytest.mark.slow
 def test_who_loses_the_worker_ends(tmp_path):
     """Kill -9 of the worker: torchrun and its ranks end, and the lock on the stage with them."""
-    changes = {"intermediates": ["none"], "recipe": {"batch": 7, "max_length": 32, "steps": 100_000}}
+    changes = {"intermediates": ["none"], "recipe": {"batch": 7, "max_length": 32, "stride": 8, "steps": 100_000}}
     (stage,), places = planned(tmp_path, **changes)
     store, killed = Store.open(tmp_path / "store"), []
 
@@ -258,7 +260,7 @@ def test_who_loses_the_worker_ends(tmp_path):
 def test_two_hosts_train_one_study(alone, tmp_path):
     (tmp_path / "s.toml").write_text(
         'name = "s"\nmodels = ["mini-small"]\ntargets = ["mini-nli"]\nseeds = [1]\nlanguages = ["en"]\nintermediates = ["none"]\n'
-        "[recipe]\nbatch = 7\nmax_length = 32\nlr = 1e-4\nsteps = 8\n[recipes.mini-nli]\nselections = 2\n"
+        "[recipe]\nbatch = 7\nmax_length = 32\nstride = 8\nlr = 1e-4\nsteps = 8\n[recipes.mini-nli]\nselections = 2\n"
         "[caps.all]\ntrain = 40\ndev = 12\ntest = 10\n"
     )
     with socket.socket() as free:
