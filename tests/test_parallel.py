@@ -38,6 +38,8 @@ STUDY = {
     "caps": {"all": {"train": 40, "dev": 12, "test": 10}},
 }  # fmt: skip
 
+PLAIN = {"intermediates": ["none"], "mixes": {}, "recipes": {}}  # the target's training alone
+
 
 def planned(where, **changes):
     """The trainings of the study, and where their model lies."""
@@ -201,7 +203,7 @@ def test_two_processes_train_as_one(alone, tmp_path, parallel):
 def test_stopped_resumed_killed_and_resumed_by_one(tmp_path):
     """Saved by two that hold a part each, gone on by two that hold the whole, of whom one is killed; one ends it."""
     changes = {
-        "intermediates": ["none"], "recipe": {"batch": 7, "max_length": 32, "stride": 8, "lr": 1e-5, "steps": 240},
+        **PLAIN, "recipe": {"batch": 7, "max_length": 32, "stride": 8, "lr": 1e-5, "steps": 240},
         "recipes": {"mini-nli": {"selections": 12}}, "caps": {"all": {"train": 400, "dev": 12, "test": 10}},
     }  # fmt: skip
     (stage,), places = planned(tmp_path, **changes)
@@ -237,7 +239,7 @@ def test_stopped_resumed_killed_and_resumed_by_one(tmp_path):
 @pytest.mark.slow
 def test_who_loses_the_worker_ends(tmp_path):
     """Kill -9 of the worker: torchrun and its ranks end, and the lock on the stage with them."""
-    changes = {"intermediates": ["none"], "recipe": {"batch": 7, "max_length": 32, "stride": 8, "steps": 100_000}}
+    changes = {**PLAIN, "recipe": {"batch": 7, "max_length": 32, "stride": 8, "steps": 100_000}}
     (stage,), places = planned(tmp_path, **changes)
     store, killed = Store.open(tmp_path / "store"), []
 
