@@ -210,8 +210,11 @@ def test_stopped_resumed_killed_and_resumed_by_one(tmp_path):
     store, other = Store.open(tmp_path / "store"), Store.open(tmp_path / "other")
     assert not run((stage,), places, other, tmp_path, jobs=1, offline=True).failed
 
+    pressed = []
+
     def stop(event):
-        if isinstance(event, Stepped):
+        if isinstance(event, Stepped) and not pressed:
+            pressed.append(event)
             os.kill(os.getpid(), signal.SIGINT)
 
     halted = run((stage,), places, store, tmp_path, jobs=1, offline=True, on_event=stop, layout=Layout(2, "fsdp"))
@@ -244,7 +247,7 @@ def test_who_loses_the_worker_ends(tmp_path):
     store, killed = Store.open(tmp_path / "store"), []
 
     def kill(event):
-        if isinstance(event, Stepped):
+        if isinstance(event, Stepped) and not killed:
             ranks = [pid for pid, rank in kin(tmp_path).items() if rank]
             torchrun = int(Path(f"/proc/{ranks[0]}/stat").read_text().rsplit(")", 1)[1].split()[1])
             worker = int(Path(f"/proc/{torchrun}/stat").read_text().rsplit(")", 1)[1].split()[1])
