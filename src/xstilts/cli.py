@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xstilts.plan import Plan
     from xstilts.report import Report
     from xstilts.run import Outcome
-    from xstilts.stages import Choose, Stage
+    from xstilts.stages import Choose, Layout, Stage
     from xstilts.store import Store
     from xstilts.study import Study
     from xstilts.task import Task
@@ -105,21 +105,41 @@ def _device(asked: str) -> str:
 
 
 @app.command("run", epilog=ANYWHERE)
-def run_command(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
-    """Run what a study still lacks, and write its report."""
+def run_command(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Out = None,
+    json_: Json = False,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of one training on this host (GPUs, or groups of cores).")] = 1,
+    parallel: Annotated[str, typer.Option(help="ddp: the whole model in each process; fsdp: a part of it.")] = "ddp",
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts that train together, on a store that they share.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="This host's number; host 0 runs the study, the others help.")] = 0,
+    rendezvous: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the hosts meet: host 0 and a free port.")] = "",
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations again in place of keeping them.")] = False,
+    micro_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")
+    ] = None,
+) -> None:
+    """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
     from xstilts.progress import label, shown
-    from xstilts.run import apply_keep, default_jobs, needed, run
+    from xstilts.run import apply_keep, default_jobs, follow, needed, run
 
     place: Place = ctx.obj
+    layout = _layout(processes, parallel, nodes, node_rank, rendezvous, checkpointing, micro_tokens)
     store, plan = _planned(place, study)
     todo = needed(plan.stages, store)
     store.remember(todo.values())
     _check_writable(_folder(plan, out))  # now, not after hours
     names = _names(plan)
-    jobs = place.jobs or default_jobs(plan.study.threads, place.device)
+    if node_rank > 0:
+        helped = follow(plan.stages, store, layout)
+        print(f"{'interrupted' if helped.interrupted else 'done'}: host {node_rank} took part in {helped.run} trainings", file=sys.stderr)
+        raise typer.Exit(130 if helped.interrupted else 0)
+    jobs = default_jobs(plan.study.threads, place.device, layout)
+    jobs = jobs if nodes > 1 else place.jobs or jobs
     began = time.monotonic()
     with shown(todo, names, jobs, sys.stderr if json_ else sys.stdout) as on_event:
-        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event)
+        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event, layout=layout)
     again = " ".join(["xstilts", *sys.argv[1:]])
     if outcome.interrupted:
         print(f"interrupted: {outcome.run} stages done; go on with: {again}", file=sys.stderr)
@@ -145,6 +165,21 @@ def run_command(ctx: typer.Context, study: StudyName, out: Out = None, json_: Js
     else:
         print(table.rstrip("\n"))
         print(done)
+
+
+def _layout(
+    processes: int, parallel: str, nodes: int, node_rank: int, rendezvous: str, checkpointing: bool, micro_tokens: int | None
+) -> Layout:
+    from xstilts.stages import Layout
+
+    if parallel not in ("ddp", "fsdp"):
+        raise StudyError(f'--parallel: expected ddp or fsdp, got "{parallel}"{nearest(parallel, ("ddp", "fsdp"))}')
+    if node_rank >= nodes:
+        raise StudyError(f"--node-rank {node_rank}: with --nodes {nodes} the last host is number {nodes - 1}")
+    host, _, port = rendezvous.rpartition(":")
+    if nodes > 1 and not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise StudyError(f'--rendezvous: several hosts need HOST:PORT (host 0 and a free port there), got "{rendezvous}"')
+    return Layout(processes, "ddp" if parallel == "ddp" else "fsdp", nodes, node_rank, rendezvous, checkpointing, micro_tokens)
 
 
 def _failure(outcome: Outcome, plan: Plan, names: Mapping[str, str]) -> str:
