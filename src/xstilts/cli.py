@@ -924,10 +924,46 @@ def pretrain(
         print(f"done: {outcome.run} stages run, {outcome.reused} reused; model: {folder}")
 
 
+# ---- deployment ----
+
+
+HeadOf = Annotated[str, typer.Option(metavar="NAME", help="Which head, where the model has several.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")]
+MODEL = "A key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export."
+
+
+@app.command("export", epilog=ANYWHERE)
+def export_command(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    format: Annotated[str, typer.Option(metavar="NAME", help="onnx, openvino or torch (the plain transformers layout).")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the file set.")],
+    precision: Annotated[str, typer.Option(metavar="NAME", help="fp32, bf16 (openvino, torch) or int8 (onnx).")] = "fp32",
+    task: HeadOf = "",
+    rows: Annotated[int, typer.Option(min=1, help="Real rows a language to check it on.")] = 100,
+    json_: Json = False,
+) -> None:
+    """Write a model with its head as one file set, checked on real rows against PyTorch; int8 tells what it loses."""
+    place: Place = ctx.obj
+    asked = {"model": model, "task": task, "format": format, "precision": precision, "out": str(out), "rows": rows}
+    _hand_over("export", place, asked, json_, threads=1)
+
+
+def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: bool, threads: int) -> None:
+    """Go on as the process that loads the model: the threads of numeric libraries must be set before they are loaded."""
+    from xstilts.executors.local import environment
+
+    where = {"store": str(place.store), "data": str(place.data), "device": place.device, "threads": threads, "json": json_}
+    sys.stdout.flush()
+    words = [sys.executable, "-m", "xstilts.deploy", command, json.dumps({**where, **asked})]
+    os.execve(sys.executable, words, environment(threads, offline=True))
+
+
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain",
+            "export")  # fmt: skip
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 
