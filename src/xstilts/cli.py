@@ -949,6 +949,30 @@ def export_command(
     _hand_over("export", place, asked, json_, threads=1)
 
 
+@app.command(epilog=ANYWHERE)
+def serve(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on (0: any that is free).")] = 8000,
+    threads: Threads = 1,
+    latency_ms: Annotated[int, typer.Option(min=1, help="What a batch may take, the wait for the one before it included.")] = 100,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for one encoder; more get 429.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may wait for its turn.")] = 30.0,
+    arrive: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take to arrive.")] = 10.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body.")] = 1 << 20,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters that the model reads for one request.")] = 20_000,
+    api_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the key that callers must send (default: $XSTILTS_API_KEY, else none).")
+    ] = None,
+) -> None:
+    """Answer over HTTP: POST /v1/TASK, several tasks in one process, requests of all callers computed together."""
+    sizes = {"body": max_body, "characters": max_characters, "queue": queue}
+    limits = {**sizes, "latency": latency_ms / 1000, "timeout": timeout, "arrive": arrive}
+    asked = {"models": models, "host": host, "port": port, "limits": limits, "api_key": api_key and str(api_key)}
+    _hand_over("serve", ctx.obj, asked, False, threads)
+
+
 def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: bool, threads: int) -> None:
     """Go on as the process that loads the model: the threads of numeric libraries must be set before they are loaded."""
     from xstilts.executors.local import environment
@@ -963,7 +987,7 @@ def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: b
 
 
 COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain",
-            "export")  # fmt: skip
+            "export", "serve")  # fmt: skip
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

@@ -7,13 +7,14 @@ can mend is one line on standard error and exit code 2.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xstilts.errors import XstiltsError
+from xstilts.errors import ModelError, XstiltsError
 
 
 def main(command: str, asked: Mapping[str, Any]) -> None:
@@ -21,7 +22,7 @@ def main(command: str, asked: Mapping[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(asked["threads"])
-    {"export": _export}[command](asked)
+    {"export": _export, "serve": _serve}[command](asked)
 
 
 def _export(asked: Mapping[str, Any]) -> None:
@@ -36,6 +37,32 @@ def _export(asked: Mapping[str, Any]) -> None:
     else:
         print(told(spec))
         print(f"exported: {out}")
+
+
+def _serve(asked: Mapping[str, Any]) -> None:
+    from xstilts.deploy.engines import load_all
+    from xstilts.deploy.find import find_all
+    from xstilts.deploy.serve import Limits, serve
+
+    store, data = Path(asked["store"]), Path(asked["data"])
+    models = [each for name in asked["models"] for each in find_all(name, store, data, asked["device"])]
+    key = _key(asked["api_key"])
+    if key is None and asked["host"] not in ("127.0.0.1", "::1", "localhost"):
+        print(f"note: whoever reaches {asked['host']} may ask; --api-key FILE or XSTILTS_API_KEY changes that", file=sys.stderr)
+    serve(load_all(models, asked["threads"], asked["device"]), asked["host"], asked["port"], Limits(**asked["limits"]), key)
+
+
+def _key(path: str | None) -> bytes | None:
+    """The key of a file, else of the environment, else None. Raises ModelError for one that cannot be sent in a header."""
+    try:
+        text = Path(path).read_text("utf-8") if path is not None else os.environ.get("XSTILTS_API_KEY")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"--api-key {path}: {error}") from None
+    if text is None:
+        return None
+    if not (text.strip().isascii() and text.strip().isprintable() and text.strip()):
+        raise ModelError(f"{path or 'XSTILTS_API_KEY'}: a key is one line of printable ASCII characters")
+    return text.strip().encode()
 
 
 if __name__ == "__main__":

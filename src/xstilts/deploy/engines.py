@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,10 @@ from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS
 from xstilts.engine.model import Model, load_head
+from xstilts.engine.span import QUESTION
 from xstilts.errors import ModelError
-from xstilts.examples import Example
+from xstilts.examples import Choice, Example, Passage, Text, Words
+from xstilts.models import FILES
 from xstilts.task import Task
 
 BUDGET = 8192  # tokens a batch: changes speed and memory, not answers
@@ -66,6 +69,32 @@ class Engine:
         """All rows in batches of at most `budget` tokens, of like length where they are padded."""
         for rows in by_length(made, np.arange(made.count), budget):
             yield from _alike(rows, made.lengths) if self.pads else (rows,)
+
+    def shortened(self, examples: Sequence[Example], made: Columns) -> list[bool]:
+        """Which examples lost tokens on the way into rows: what is windowed lost none."""
+        lengths, bounds = made.lengths, np.searchsorted(made.example, np.arange(made.count + 1))
+        most = self.spec.max_length
+        result = []
+        for number, example in enumerate(examples):
+            full = bool((lengths[bounds[number] : bounds[number + 1]] >= most).any())
+            match example:
+                case Text() if full:
+                    lost = self._tokens(example.text, example.pair) > most
+                case Choice() if full:
+                    lost = any(self._tokens(f"{example.context} {example.question}".strip(), each) > most for each in example.options)
+                case Passage():
+                    room = min(QUESTION, most // 3)
+                    lost = len(example.question) > room and self._tokens(example.question, None, False) > room
+                case Words():
+                    room = most - self.tokenizer.num_special_tokens_to_add()
+                    lost = any(len(word) > room and self._tokens(word, None, False) > room for word in example.words)
+                case _:
+                    lost = False
+            result.append(lost)
+        return result
+
+    def _tokens(self, first: str, second: str | None, special: bool = True) -> int:
+        return len(self.tokenizer(first, second, add_special_tokens=special, truncation=False)["input_ids"])
 
     def answers(self, examples: Sequence[Example], made: Columns, logits: Sequence[Tensor]) -> list[Answered]:
         """What the logits say."""
@@ -196,6 +225,43 @@ def run_module(module: torch.nn.Module) -> Padded:
         return out.float().numpy()
 
     return run
+
+
+def load_all(models: Sequence[Found], threads: int = 1, device: str = "cpu") -> list[dict[str, Engine]]:
+    """The engines by task, a group for each encoder: models of the store whose encoder files are equal share one in memory.
+
+    Raises ModelError, also where two models answer the same task.
+    """
+    groups: dict[str, dict[str, Engine]] = {}
+    shared: dict[str, Model] = {}
+    tasks: set[str] = set()
+    for found in models:
+        spec, task = found.spec, found.spec.known_task()
+        if task.name in tasks:
+            raise ModelError(f"two models answer {task.name}; serve them on two ports")
+        tasks.add(task.name)
+        if found.exported:
+            groups[f"{len(groups)}"] = {task.name: load(found, threads, device)}
+            continue
+        own = _encoder_hash(found.folder / "encoder")
+        if own in shared:
+            base = shared[own]
+            head = load_head(found.folder, base.encoder, task).to(device).eval()
+            shared[own] = Model(base.encoder, base.tokenizer, {**base.heads, task.name: head})
+        else:
+            shared[own] = torch_model(found, task, device)
+        groups.setdefault(own, {})[task.name] = in_torch(shared[own], spec, task, device)
+    return list(groups.values())
+
+
+def _encoder_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name in FILES or path.match("model-*.safetensors"):
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            with open(path, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def load(found: Found, threads: int = 1, device: str = "cpu") -> Engine:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xstilts import rows
 from xstilts.deploy.spec import FILE, KINDS, Spec, read_spec
@@ -37,12 +38,20 @@ class Found:
 
 def find(name: str, store: Path, data: Path, device: str, task: str = "") -> Found:
     """The model of this name with its head for `task` ("": its only one). Raises ModelError, StoreError or StudyError."""
+    found = find_all(name, store, data, device, task)
+    if len(found) > 1:
+        raise ModelError(f"{name}: has heads for {', '.join(each.spec.task for each in found)}; say which with --task")
+    return found[0]
+
+
+def find_all(name: str, store: Path, data: Path, device: str, task: str = "") -> tuple[Found, ...]:
+    """The same with every head that the name leaves open: a study's cell or an export has one, a stage one a task of its mix."""
     folder = Path(name)
     if (folder / FILE).is_file():
         spec = read_spec(folder)
         if task and task != spec.task:
             raise ModelError(f"{name}: exported with its head for {spec.task}, not for {task}")
-        return Found(spec, folder, _scored(Store.open(store), spec.stage, spec.task) if store.is_dir() else {})
+        return (Found(spec, folder, _scored(Store.open(store), spec.stage, spec.task) if store.is_dir() else {}),)
     if folder.is_dir():
         raise ModelError(f"{name}: no {FILE} in this folder; name {HOW}")
     if not store.is_dir():
@@ -87,7 +96,7 @@ def _task_of(stage: object) -> str:
     return stage.rows.task if isinstance(stage, Predict) else ""
 
 
-def _entry(name: str, stage: object, store: Store, task: str) -> Found:
+def _entry(name: str, stage: object, store: Store, task: str) -> tuple[Found, ...]:
     if not isinstance(stage, Train | Choose):
         raise ModelError(f"{name}: a {type(stage).__name__} has no head to answer with; name the training of a target")
     folder = store.find_weights(stage.key)
@@ -100,18 +109,18 @@ def _entry(name: str, stage: object, store: Store, task: str) -> Found:
             heads[path.stem] = facts
     if not heads or (task and task not in heads):
         raise ModelError(f"{name}: no head for {task or 'any task'} (it has: {', '.join(heads) or 'none'}){nearest(task, heads)}")
-    if not task and len(heads) > 1:
-        raise ModelError(f"{name}: has heads for {', '.join(heads)}; say which with --task")
-    task = task or next(iter(heads))
+    return tuple(_headed(name, stage, store, folder, each, heads[each]) for each in ((task,) if task else heads))
+
+
+def _headed(name: str, stage: Train | Choose, store: Store, folder: Path, task: str, head: Mapping[str, Any]) -> Found:
     train = stage.among[0] if isinstance(stage, Choose) else stage
     scored = _scored(store, stage.key, task)
     # input is cut and windowed, and arithmetic done, as when the model was scored
     as_scored = next(iter(scored.values()), None)
     length, stride = (as_scored.max_length, as_scored.stride) if as_scored else (train.recipe.max_length, train.recipe.stride)
     precision = (as_scored or train).runtime.precision
-    labels = tuple(heads[task]["labels"])
     spec = Spec(
-        task, heads[task]["kind"], labels, find_task(task).languages, length, stride, root(stage).pool, precision,
+        task, head["kind"], tuple(head["labels"]), find_task(task).languages, length, stride, root(stage).pool, precision,
         stage=stage.key, name=name,
     )  # fmt: skip
     return Found(spec, folder, scored)
