@@ -973,6 +973,27 @@ def serve(
     _hand_over("serve", ctx.obj, asked, False, threads)
 
 
+@app.command(epilog=ANYWHERE)
+def bench(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"{MODEL} The first is what the others are compared with.")],
+    languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Only these (default: all that have rows).")] = None,
+    task: HeadOf = "",
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of a cell: one scenario in one language, or a side of a comparison.")] = 10.0,
+    latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
+    rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure what models cost to serve, with MLPerf's LoadGen on real rows, and test whether they are equally fast."""
+    asked = {
+        "models": models, "languages": _split(languages), "task": task, "seconds": seconds, "bound": latency_ms / 1000, "rows": rows,
+        "out": out and str(out.absolute()),
+    }  # fmt: skip
+    _hand_over("bench", ctx.obj, asked, json_, threads)
+
+
 def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: bool, threads: int) -> None:
     """Go on as the process that loads the model: the threads of numeric libraries must be set before they are loaded."""
     from xstilts.executors.local import environment
@@ -987,7 +1008,7 @@ def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: b
 
 
 COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain",
-            "export", "serve")  # fmt: skip
+            "export", "serve", "bench")  # fmt: skip
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

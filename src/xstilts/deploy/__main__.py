@@ -22,7 +22,7 @@ def main(command: str, asked: Mapping[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(asked["threads"])
-    {"export": _export, "serve": _serve}[command](asked)
+    {"export": _export, "serve": _serve, "bench": _bench}[command](asked)
 
 
 def _export(asked: Mapping[str, Any]) -> None:
@@ -50,6 +50,21 @@ def _serve(asked: Mapping[str, Any]) -> None:
     if key is None and asked["host"] not in ("127.0.0.1", "::1", "localhost"):
         print(f"note: whoever reaches {asked['host']} may ask; --api-key FILE or XSTILTS_API_KEY changes that", file=sys.stderr)
     serve(load_all(models, asked["threads"], asked["device"]), asked["host"], asked["port"], Limits(**asked["limits"]), key)
+
+
+def _bench(asked: Mapping[str, Any]) -> None:
+    from xstilts.deploy.bench import Plan, bench, said
+    from xstilts.store import disk_error, write_json
+
+    where = {name: asked[name] for name in ("store", "data", "device", "threads", "task", "rows", "languages")}
+    plan = Plan(tuple(asked["models"]), where, asked["seconds"], bound=asked["bound"])
+    found = bench(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    if asked["out"] is not None:
+        try:
+            write_json(Path(asked["out"]), found)
+        except OSError as error:
+            raise disk_error(error, Path(asked["out"])) from error
+    print(json.dumps(found, ensure_ascii=False, indent=1) if asked["json"] else said(found))
 
 
 def _key(path: str | None) -> bytes | None:

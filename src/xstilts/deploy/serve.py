@@ -459,8 +459,8 @@ def serve(groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: 
     app = Gate(application(engines, state), state)
     protocol = type("Protocol", (_Protocol,), {"arrive": limits.arrive})
     config = uvicorn.Config(
-        app, host, port, http=protocol, loop="asyncio", ws="none", lifespan="off", log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
+        app, host, port, http=protocol, loop="asyncio", ws="none", lifespan="off", log_level="warning", access_log=False,
+        server_header=False, timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
     )  # fmt: skip
     config.load()
     server = _Server(config, state)
