@@ -220,7 +220,7 @@ class Gate:
         key = self._state.key
         if key is not None and not hmac.compare_digest(headers.get(b"authorization", b""), b"Bearer " + key):
             return _failed(401, "no valid key; send it as: Authorization: Bearer KEY", {"www-authenticate": "Bearer"})
-        if scope["method"] == "POST":
+        if scope["method"] == "POST" and scope["path"].startswith("/v1/"):
             size = headers.get(b"content-length", b"0")
             if not size.isdigit() or int(size) > self._state.limits.body:
                 return _failed(413, self._state.too_large)
@@ -459,7 +459,7 @@ def serve(groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: 
     app = Gate(application(engines, state), state)
     protocol = type("Protocol", (_Protocol,), {"arrive": limits.arrive})
     config = uvicorn.Config(
-        app, host, port, http=protocol, loop="asyncio", ws="none", lifespan="off", log_level="warning", access_log=False,
+        app, host, port, http=protocol, loop="asyncio", ws="none", lifespan="off", log_level="error", access_log=False,
         server_header=False, timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
     )  # fmt: skip
     config.load()
