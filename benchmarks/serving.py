@@ -54,7 +54,7 @@ class Pair(BaseModel):
 
 @app.post("/")
 def answer(pair: Pair) -> dict[str, object]:
-    return pipe(pair.model_dump(exclude_none=True))[0] if pair.text_pair else pipe(pair.text)[0]
+    return pipe([pair.model_dump(exclude_none=True)])[0]
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="error", access_log=False)
 """
@@ -117,7 +117,8 @@ class Run:
 
 async def _run(port: int, requests: Sequence[bytes], rate: float, seconds: float, seed: int) -> Run:
     draw = random.Random(seed)
-    free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    # the one used last goes first, so that few of them lie idle until the server hangs up
+    free: asyncio.LifoQueue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.LifoQueue()
     for _ in range(CONNECTIONS):
         free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
     latencies: list[float] = []
@@ -126,6 +127,9 @@ async def _run(port: int, requests: Sequence[bytes], rate: float, seconds: float
     async def ask(request: bytes, due: float) -> None:
         nonlocal errors
         reader, writer = await free.get()
+        if reader.at_eof():  # the server has hung up on an idle connection
+            writer.close()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
@@ -164,7 +168,8 @@ def capacity(port: int, requests: Sequence[bytes], seconds: float, bound: float,
         found = run(port, requests, rate, length, seed)
         return found.errors == 0 and found.p99 <= bound
 
-    run(port, requests, 20.0, 1.0, seed)  # warm
+    if run(port, requests, 20.0, 1.0, seed).errors:
+        sys.exit("the server answers with errors")
     low, high = 0.0, 20.0
     while holds(high, seconds / 4):
         low, high = high, 2 * high

@@ -184,9 +184,10 @@ def torch_parts(folder: Path, spec: Spec, task: Task) -> tuple[PreTrainedModel, 
     files = sorted(folder.glob("model*.safetensors" if name else HEAD))
     found = {key: value for path in files for key, value in load_file(path).items()}
     if name:
-        found = {f"{ours}.{part}": found.get(f"{theirs}.{part}") for ours, theirs in places.items() for part in ("weight", "bias")}
+        named = {f"{theirs}.{part}": f"{ours}.{part}" for ours, theirs in places.items() for part in ("weight", "bias")}
+        found = {named[key]: value for key, value in found.items() if key in named}
     try:
-        head.load_state_dict({key: value.float() for key, value in found.items() if value is not None})
+        head.load_state_dict({key: value.float() for key, value in found.items()})
     except (KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: the head's weights are not as expected ({error}); export it again") from None
     return encoder, head

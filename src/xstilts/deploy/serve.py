@@ -16,7 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import GenericAlias
+from typing import Any
 
 import h11
 import numpy as np
@@ -316,14 +317,14 @@ def application(engines: Mapping[str, Engine], state: State) -> FastAPI:
 
 def _add_task(app: FastAPI, name: str, engine: Engine, state: State) -> None:
     spec, limits = engine.spec, state.limits
-    languages = {"enum": [*spec.languages, None]}
+    languages: dict[str, Any] = {"enum": [*spec.languages, None]}
     title = "".join(part.title() for part in name.split("-"))
     asks = create_model(
         f"{title}Request", __base__=_Strict,
-        inputs=(list[_IN[spec.kind]], Field(min_length=1, max_length=BATCH)),  # type: ignore[valid-type, index]
+        inputs=(GenericAlias(list, (_IN[spec.kind],)), Field(min_length=1, max_length=BATCH)),
         language=(str | None, Field(default=None, json_schema_extra=languages, description="What language it is in, for the metrics.")),
-    )  # type: ignore[call-overload]  # fmt: skip
-    says = create_model(f"{title}Reply", task=(Literal[name], ...), stage=(str, ...), answers=(list[_OUT[spec.kind]], ...))  # type: ignore[call-overload, valid-type, index]
+    )  # fmt: skip
+    says = create_model(f"{title}Reply", task=(str, ...), stage=(str, ...), answers=(GenericAlias(list, (_OUT[spec.kind],)), ...))
     codes = (400, 413, 415, 422, 429, 503, *((401,) if state.key is not None else ()))
     failures: dict[int | str, dict[str, Any]] = {code: {"model": Failure} for code in codes}
 
@@ -376,7 +377,7 @@ async def _wait(task: str, examples: Sequence[Example], state: State) -> Answers
 class _Protocol(H11Protocol):
     """uvicorn's, with a limit on the time that a request's head and body may take to arrive."""
 
-    arrive = Limits.arrive
+    arrive: float  # seconds
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -460,7 +461,7 @@ def serve(groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: 
     protocol = type("Protocol", (_Protocol,), {"arrive": limits.arrive})
     config = uvicorn.Config(
         app, host, port, http=protocol, loop="asyncio", ws="none", lifespan="off", log_level="error", access_log=False,
-        server_header=False, timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
+        server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
     )  # fmt: skip
     config.load()
     server = _Server(config, state)
