@@ -16,7 +16,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import GenericAlias
 from typing import Any
 
 import h11
@@ -128,8 +127,8 @@ class Failure(BaseModel):
     error: str
 
 
-_IN: Mapping[str, type[_Strict]] = {"classify": TextIn, "choose": ChoiceIn, "tag": WordsIn, "span": PassageIn}
-_OUT: Mapping[str, type[BaseModel]] = {"classify": Labelled, "choose": Chosen, "tag": Tagged, "span": Located}
+_IN: Mapping[str, Any] = {"classify": list[TextIn], "choose": list[ChoiceIn], "tag": list[WordsIn], "span": list[PassageIn]}
+_OUT: Mapping[str, Any] = {"classify": list[Labelled], "choose": list[Chosen], "tag": list[Tagged], "span": list[Located]}
 
 
 _WARM: Mapping[str, Example] = {
@@ -321,10 +320,10 @@ def _add_task(app: FastAPI, name: str, engine: Engine, state: State) -> None:
     title = "".join(part.title() for part in name.split("-"))
     asks = create_model(
         f"{title}Request", __base__=_Strict,
-        inputs=(GenericAlias(list, (_IN[spec.kind],)), Field(min_length=1, max_length=BATCH)),
+        inputs=(_IN[spec.kind], Field(min_length=1, max_length=BATCH)),
         language=(str | None, Field(default=None, json_schema_extra=languages, description="What language it is in, for the metrics.")),
     )  # fmt: skip
-    says = create_model(f"{title}Reply", task=(str, ...), stage=(str, ...), answers=(GenericAlias(list, (_OUT[spec.kind],)), ...))
+    says = create_model(f"{title}Reply", task=(str, ...), stage=(str, ...), answers=(_OUT[spec.kind], ...))
     codes = (400, 413, 415, 422, 429, 503, *((401,) if state.key is not None else ()))
     failures: dict[int | str, dict[str, Any]] = {code: {"model": Failure} for code in codes}
 
@@ -461,7 +460,8 @@ def serve(groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: 
     protocol = type("Protocol", (_Protocol,), {"arrive": limits.arrive})
     config = uvicorn.Config(
         app, host, port, http=protocol, loop="asyncio", ws="none", lifespan="off", log_level="error", access_log=False,
-        server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
+        server_header=False, timeout_keep_alive=75,
+        timeout_graceful_shutdown=math.ceil(limits.timeout) + 5, limit_concurrency=4 * limits.queue, backlog=1024,
     )  # fmt: skip
     config.load()
     server = _Server(config, state)
