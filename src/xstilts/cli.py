@@ -965,10 +965,91 @@ def pretrain(
         print(f"done: {outcome.run} stages run, {outcome.reused} reused; model: {folder}")
 
 
+# ---- deployment ----
+
+
+HeadOf = Annotated[str, typer.Option(metavar="NAME", help="Which head, where the model has several.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")]
+MODEL = "A key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export."
+
+
+@app.command("export", epilog=ANYWHERE)
+def export_command(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    format: Annotated[str, typer.Option(metavar="NAME", help="onnx, openvino or torch (the plain transformers layout).")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the file set.")],
+    precision: Annotated[str, typer.Option(metavar="NAME", help="fp32, bf16 (openvino, torch) or int8 (onnx).")] = "fp32",
+    task: HeadOf = "",
+    rows: Annotated[int, typer.Option(min=1, help="Real rows a language to check it on.")] = 100,
+    json_: Json = False,
+) -> None:
+    """Write a model with its head as one file set, checked on real rows against PyTorch; int8 tells what it loses."""
+    place: Place = ctx.obj
+    asked = {"model": model, "task": task, "format": format, "precision": precision, "out": str(out), "rows": rows}
+    _hand_over("export", place, asked, json_, threads=1)
+
+
+@app.command(epilog=ANYWHERE)
+def serve(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on (0: any that is free).")] = 8000,
+    threads: Threads = 1,
+    latency_ms: Annotated[int, typer.Option(min=1, help="What a batch may take, the wait for the one before it included.")] = 100,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for one encoder; more get 429.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may wait for its turn.")] = 30.0,
+    arrive: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take to arrive.")] = 10.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body.")] = 1 << 20,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters that the model reads for one request.")] = 20_000,
+    api_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the key that callers must send (default: $XSTILTS_API_KEY, else none).")
+    ] = None,
+) -> None:
+    """Answer over HTTP: POST /v1/TASK, several tasks in one process, requests of all callers computed together."""
+    sizes = {"body": max_body, "characters": max_characters, "queue": queue}
+    limits = {**sizes, "latency": latency_ms / 1000, "timeout": timeout, "arrive": arrive}
+    asked = {"models": models, "host": host, "port": port, "limits": limits, "api_key": api_key and str(api_key)}
+    _hand_over("serve", ctx.obj, asked, False, threads)
+
+
+@app.command(epilog=ANYWHERE)
+def bench(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"{MODEL} The first is what the others are compared with.")],
+    languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Only these (default: all that have rows).")] = None,
+    task: HeadOf = "",
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of a cell: one scenario in one language, or a side of a comparison.")] = 10.0,
+    latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
+    rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure what models cost to serve, with MLPerf's LoadGen on real rows, and test whether they are equally fast."""
+    asked = {
+        "models": models, "languages": _split(languages), "task": task, "seconds": seconds, "bound": latency_ms / 1000, "rows": rows,
+        "out": out and str(out.absolute()),
+    }  # fmt: skip
+    _hand_over("bench", ctx.obj, asked, json_, threads)
+
+
+def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: bool, threads: int) -> None:
+    """Go on as the process that loads the model: the threads of numeric libraries must be set before they are loaded."""
+    from xstilts.executors.local import environment
+
+    where = {"store": str(place.store), "data": str(place.data), "device": place.device, "threads": threads, "json": json_}
+    sys.stdout.flush()
+    words = [sys.executable, "-m", "xstilts.deploy", command, json.dumps({**where, **asked})]
+    os.execve(sys.executable, words, environment(threads, offline=True))
+
+
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain",
+            "export", "serve", "bench")  # fmt: skip
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

@@ -115,6 +115,12 @@ def max_positions(model: PreTrainedModel) -> int:
     return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - first
 
 
+def first_position(model: PreTrainedModel) -> int | None:
+    """The number of a row's first position; None for families that count positions themselves."""
+    first = _FIRST_POSITION.get(model.config.model_type)
+    return None if first is None else first(model.config)
+
+
 def depth(model: PreTrainedModel) -> int:
     """The number of layers."""
     return int(model.config.num_hidden_layers)
