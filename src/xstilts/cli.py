@@ -433,6 +433,7 @@ def _still_good(stamp: Path, key: str) -> str | None:
 def _facts(made: Plan, store: Store, place: Place) -> Any:
     """What the report says beside the scores."""
     from xstilts import machine
+    from xstilts.analysis.texts import text_facts
     from xstilts.card import seen_before
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
@@ -477,6 +478,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
         sources={name: encoder.hub or encoder.path or encoder.pretrain for name, encoder in study.encoders.items()},
         seen=seen_before(made, place.data),
+        texts=text_facts(made, store, place.data),
     )
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from xstilts.analysis.claims import Finding
 from xstilts.analysis.consistency import Consistency
+from xstilts.analysis.languages import Languages
 from xstilts.analysis.review import Review
+from xstilts.analysis.texts import TextFacts
 from xstilts.analysis.transfer import Transfer
 from xstilts.plan import Read
 from xstilts.scores import CellLike, Score
@@ -43,6 +45,7 @@ class Facts:
     chosen_on: str = "the English dev part"  # what checkpoints were selected on
     sources: Mapping[str, str] = field(default_factory=dict)  # model -> repository, folder or pretraining config
     seen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # model -> data sets whose labels it has learnt from, and how
+    texts: TextFacts = field(default_factory=TextFacts)  # tokens of the scored rows, text of the pretraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,4 @@ class Report:
     consistency: tuple[Consistency, ...] = ()  # between languages
     claims: tuple[Finding, ...] = ()  # what the study says of published claims
     review: Review | None = None
+    languages: Languages = field(default_factory=Languages)  # scores and gains against what is known of the languages
