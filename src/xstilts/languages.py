@@ -140,9 +140,9 @@ def language(code: str) -> Language:
 
 
 def tree_distance(one: str, other: str) -> float | None:
-    """Steps up the tree of family, genus and language to a common node, of three: 0 the same language, 1/3 one genus, 2/3 one family, 1 two.
+    """Steps up the tree of family, genus and language to a common node, of three: 0 the same language, 1/3 one genus, 2/3 one family.
 
-    None where the table lacks one of them.
+    1 where they have none. None where the table lacks one of them.
     """
     if one not in LANGUAGES or other not in LANGUAGES:
         return None

@@ -137,10 +137,10 @@ def mixed(values: Floats, x: Floats, trained: bool = True, level: float = LEVEL)
     """`values` [L, S] = a + b * x [L] + language + seed + rest, language, seed and rest random; L >= 3, and two different x.
 
     In such a complete layout the best linear unbiased estimate of b is least squares on the languages' means, and the components by
-    restricted maximum likelihood are those of the analysis of variance (Searle et al. 1992, sections 4.4 and 4.7) where none is below 0
-    (else 0 is given, and the two are pooled). The slope's variance: residual mean square of the languages' means / sum of squares of x, t with L - 2 degrees of
-    freedom; where slopes differ between seeds by more than the rest explains, that variance / S is added, with Satterthwaite's degrees.
-    With fewer than three seeds ("languages only") it is not; an untrained model has no luck of training.
+    restricted maximum likelihood are those of the analysis of variance (Searle et al. 1992, chapter 4) where none is below 0 (else 0 is
+    given, and the two are pooled). The slope's variance: residual mean square of the languages' means / sum of squares of x, t with
+    L - 2 degrees of freedom; where slopes differ between seeds by more than the rest explains, that variance / S is added, with
+    Satterthwaite's degrees. With fewer than three seeds ("languages only") it is not; an untrained model has no luck of training.
     """
     count, seeds = values.shape
     weights = slope_weights(x)

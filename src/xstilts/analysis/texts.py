@@ -55,8 +55,9 @@ class TextFacts:
         yield Covariate("script", "1 where it is not that of English", scripts)
         made = self.fertility.get((model, target), {})
         words = {code: each.per_word for code, each in made.items() if each.per_word is not None}
-        yield Covariate("tokens a word", "of the model's tokenizer on the scored rows (Rust et al. 2021); none for scripts without spaces", words)
-        yield Covariate("tokens a character", "of the same, spaces not counted", {code: each.per_character for code, each in made.items()})
+        characters = {code: each.per_character for code, each in made.items()}
+        yield Covariate("tokens a word", "of the scored rows, by the model's tokenizer (Rust et al. 2021); none for scripts without spaces", words)
+        yield Covariate("tokens a character", "of the same, spaces not counted", characters)
         lines = {code: log10(count) for code, count in self.lines.get(model, {}).items() if count > 0}
         yield Covariate("pretraining text", "powers of ten of lines, where the pretraining was ours", lines)
 
@@ -93,12 +94,13 @@ def text_facts(made: Plan, store: Store, data: Path) -> TextFacts:
             write_json(path, kept)
         except OSError:
             pass  # it is counted again then
-    made_of = {
-        place: {code: Fertility(int(each[0] or 0), each[1], int(each[2] or 1)) for code, rows in own.items() if (each := kept.get(name(place[0], rows)))}
-        for place, own in wanted.items()
-        if place[0] in folders
-    }
-    return TextFacts(made_of, {model: lines for model, folder in folders.items() if (lines := _lines(folder))})
+    counted: dict[tuple[str, str], dict[str, Fertility]] = {}
+    for (model, target), own in wanted.items():
+        for code, rows in own.items() if model in folders else ():
+            tokens, words, characters = kept.get(name(model, rows), (0, 0, 0))
+            if tokens and characters:
+                counted.setdefault((model, target), {})[code] = Fertility(tokens, words, characters)
+    return TextFacts(counted, {model: lines for model, folder in folders.items() if (lines := _lines(folder))})
 
 
 def fertility(tokenizer: Path, language: str, examples: Iterable[Example]) -> Fertility:
