@@ -107,14 +107,15 @@ def test_groups_and_slopes_of_a_planted_study(tmp_path: Path) -> None:
     shares = {}
     for step in ("none", "nli"):
         fit = slopes[step, "score"].fit
-        shares[step] = [100 * np.clip((0.8 - 0.03 * k + (0.06 if step == "nli" else 0.0) - 0.6 * hard) / 0.4, 0, 1).mean() for k in range(1, 12)]
+        top = 0.86 if step == "nli" else 0.8
+        shares[step] = [100 * np.clip((top - 0.03 * k - 0.6 * hard) / 0.4, 0, 1).mean() for k in range(1, 12)]
         assert abs(fit.slope.estimate - np.polyfit(range(1, 12), shares[step], 1)[0]) < 0.35 and fit.slope.sign == -1
         assert "en" not in slopes[step, "score"].languages and len(slopes[step, "score"].languages) == 11
     gain = slopes["nli", "gain"].fit.slope.estimate
     assert gain == pytest.approx(slopes["nli", "score"].fit.slope.estimate - slopes["none", "score"].fit.slope.estimate)
     groups = {(row.intermediate, row.what, row.kind, row.name): row for row in found.groups}
     germanic = groups["nli", "gain", "genus", "Germanic"]
-    assert germanic.languages == ("de",) and germanic.value.sign == 1
+    assert germanic.languages == ("de",) and germanic.value.low < germanic.value.estimate < germanic.value.high
     european = groups["nli", "score", "family", "Indo-European"]
     value = {(r.intermediate, r.language, r.seed): r.value for r in scores.scores_of("s", scores.load(cells, finder(tmp_path), task_of))}
     assert european.languages == ("de", "es", "hi", "ru")
@@ -131,7 +132,8 @@ def test_fertility_by_hand(tmp_path: Path) -> None:
     letters = {letter: number for number, letter in enumerate("abcdefgh#我们")}
     path.write_text(json.dumps({
         "version": "1.0", "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
-        "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
+        "padding": None,
+        "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
         "model": {"type": "WordPiece", "unk_token": "#", "continuing_subword_prefix": "", "max_input_chars_per_word": 9, "vocab": letters},
     }))  # fmt: skip
     rows = [Text("1", "abc de", "f"), Words("2", ("ab", "h"), ("X", "X")), Parallel("3", "abc")]

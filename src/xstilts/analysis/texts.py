@@ -56,7 +56,7 @@ class TextFacts:
         made = self.fertility.get((model, target), {})
         words = {code: each.per_word for code, each in made.items() if each.per_word is not None}
         characters = {code: each.per_character for code, each in made.items()}
-        yield Covariate("tokens a word", "of the scored rows, by the model's tokenizer (Rust et al. 2021); none for scripts without spaces", words)
+        yield Covariate("tokens a word", "of the scored rows (Rust et al. 2021); none for scripts without spaces", words)
         yield Covariate("tokens a character", "of the same, spaces not counted", characters)
         lines = {code: log10(count) for code, count in self.lines.get(model, {}).items() if count > 0}
         yield Covariate("pretraining text", "powers of ten of lines, where the pretraining was ours", lines)
