@@ -136,10 +136,10 @@ def test_fertility_by_hand(tmp_path: Path) -> None:
         "added_tokens": [], "normalizer": None, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": None, "decoder": None,
         "model": {"type": "WordPiece", "unk_token": "#", "continuing_subword_prefix": "", "max_input_chars_per_word": 9, "vocab": letters},
     }))  # fmt: skip
-    rows = [Text("1", "abc de", "f"), Words("2", ("ab", "h"), ("X", "X")), Parallel("3", "abc")]
+    rows = [Text("1", "abc de", "f"), Words("2", ("ab", "h"), ("X", "X")), Parallel("3", "abc", "query")]
     assert fertility(path, "de", rows) == Fertility(12, 6, 12)  # a letter a token, and nothing cut at three
     assert (fertility(path, "de", rows).per_word, fertility(path, "de", rows).per_character) == (2.0, 1.0)
-    assert fertility(path, "zh", [Parallel("1", "我们")]).per_word is None
+    assert fertility(path, "zh", [Parallel("1", "我们", "query")]).per_word is None
 
 
 def test_what_is_known_of_languages() -> None:

@@ -85,7 +85,9 @@ def bootstrap(num: Floats, den: Floats, resamples: int, rng: np.random.Generator
     return np.concatenate(parts)
 
 
-def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True, level: float = LEVEL) -> Interval:
+def combine(
+    per_seed: Floats, sampled: Floats, groups: int, trained: bool = True, level: float = LEVEL, crossed: bool = False
+) -> Interval:
     """The interval of the mean over seeds of a score or of a contrast of scores.
 
     `per_seed` [S]: its value for each seed on all items. `sampled` [R, S]: the same on each bootstrap sample of the
@@ -94,6 +96,9 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     groups is that much too narrow), less their interaction, which is in both; and at least the item variance. t quantile
     at the Satterthwaite degrees of freedom. With fewer than three seeds, or where nothing was trained, the item
     variance alone.
+
+    `crossed`: what is measured with a seed was chosen by the others, so that the seeds' values hang together. Their variance then counts
+    1 / S + 1 / (S - 1) in place of 1 / S (Nadeau and Bengio 2003, section 3.1, with S - 1 seeds choosing for one).
     """
     seeds = len(per_seed)
     if np.abs(per_seed).max() < DUST and np.abs(sampled).max() < DUST:
@@ -105,7 +110,7 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     kind: Kind = "untrained" if not trained else "seeds and items" if seeds >= MIN_SEEDS else "items only"
     total, spread = item, item**2 / item_freedom
     if kind == "seeds and items":
-        seed = float(per_seed.var(ddof=1)) / seeds
+        seed = float(per_seed.var(ddof=1)) * (1 / seeds + (1 / (seeds - 1) if crossed else 0.0))
         # The variance of one seed's score over items is item + interaction, that of the mean item + interaction / S.
         both = max(float(sampled.var(axis=0).mean()) * wider - item, 0.0) / (seeds - 1)
         alone = max(item - both, 0.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xstilts.analysis.languages import Covariate
 from xstilts.canon import key_of
-from xstilts.errors import XstiltsError
+from xstilts.errors import ModelError, XstiltsError
 from xstilts.examples import Example, Words
 from xstilts.languages import LANGUAGES, other_script, tree_distance
 from xstilts.models import fetch
@@ -88,7 +88,10 @@ def text_facts(made: Plan, store: Store, data: Path) -> TextFacts:
         read, _ = load_each([rows for _, _, rows in lacking], data)
         for model, code, rows in lacking:
             if rows in read:
-                found = fertility(folders[model] / "tokenizer.json", code, read[rows])
+                try:
+                    found = fertility(folders[model] / "tokenizer.json", code, read[rows])
+                except ModelError:
+                    continue  # what cannot be read is not counted; a run of the model says what is wrong with it
                 kept[name(model, rows)] = [found.tokens, found.words, found.characters]
         try:
             write_json(path, kept)
@@ -104,10 +107,13 @@ def text_facts(made: Plan, store: Store, data: Path) -> TextFacts:
 
 
 def fertility(tokenizer: Path, language: str, examples: Iterable[Example]) -> Fertility:
-    """Counts over every text of the rows. A tagged sentence is its words with spaces between, whatever its script."""
+    """Counts over every text of the rows. A tagged sentence is its words with spaces between, whatever its script. Raises ModelError."""
     from tokenizers import Tokenizer
 
-    made = Tokenizer.from_file(str(tokenizer))
+    try:
+        made = Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # the library raises nothing narrower
+        raise ModelError(f"{tokenizer}: {error}") from None
     made.no_truncation()
     made.no_padding()
     found = [text for each in examples for text in ([" ".join(each.words)] if isinstance(each, Words) else texts(each))]

@@ -13,6 +13,7 @@ from xstilts.analysis import transfer
 from xstilts.analysis.claims import Claims, Finding, judge
 from xstilts.analysis.consistency import consistency
 from xstilts.analysis.languages import by_language
+from xstilts.analysis.stability import stability
 from xstilts.report.facts import Cost, Facts, Report
 from xstilts.report.text import claims_table, markdown, table
 from xstilts.scores import CellLike, Find, Result, Results, TaskOf
@@ -59,8 +60,9 @@ def evaluate(
         judged = judge(claims, results, samples, task_of, np.random.default_rng((rng_seed, 2)), facts.seen, facts.sources, resamples)
     languages = by_language(samples, facts.texts.known)
     return Report(
-        facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged, languages=languages
-    )
+        facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged,
+        languages=languages, stability=stability(results.results, task_of),
+    )  # fmt: skip
 
 
 def write_report(report: Report, out: Path) -> Path:
