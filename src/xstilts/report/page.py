@@ -6,8 +6,19 @@ from importlib.resources import files
 
 from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import charts
+from xstilts.report.drawings import drawn
 from xstilts.report.facts import Report
-from xstilts.report.text import CLAIMED, RANKC, RANKC_SOURCE, method
+from xstilts.report.text import (
+    CLAIMED,
+    RANKC,
+    RANKC_SOURCE,
+    SLOPES,
+    cost_table,
+    cost_words,
+    method,
+    stability_table,
+    stability_words,
+)
 from xstilts.report.view import View, family, name
 from xstilts.report.words import bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
 from xstilts.rows import chosen, left_out
@@ -54,6 +65,11 @@ def page(report: Report) -> str:
         standing=standing,
         heat=heat,
         gain_axis=charts.gain_axis,
-        size_charts=charts.size_charts(view),
         chart=charts,
+        drawings=drawn(view),
+        slope_method=SLOPES,
+        cost_words=cost_words(report),
+        cost_table=cost_table(report),
+        stability_words=stability_words(report),
+        stability_table=stability_table(report),
     )
