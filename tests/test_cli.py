@@ -125,7 +125,9 @@ def test_a_study_from_start_to_end(place, xstilts):
     assert code == 0, err
     last = out.splitlines()[-1]
     assert last == f"done: {STAGES} stages run, 0 reused; report: {place}/reports/toy/index.html"
-    assert sorted(os.listdir("reports/toy")) == ["index.html", "report.json", "report.md", "scores.csv", "transfer.csv"]
+    assert sorted(os.listdir("reports/toy")) == [
+        *("costs.csv", "index.html", "languages.csv", "report.json", "report.md", "report.tex", "scores.csv", "transfer.csv")
+    ]
     scores = Path("reports/toy/scores.csv").read_bytes()
     assert (
         scores.startswith(b"study,model,intermediate,target,language,split,seed,metric,value,n,stage_key\n")

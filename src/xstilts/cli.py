@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from xstilts.examples import Example
     from xstilts.plan import Plan
     from xstilts.report import Report
+    from xstilts.report.drawings import Format
     from xstilts.run import Outcome
     from xstilts.stages import Choose, Stage
     from xstilts.store import Store
@@ -246,11 +247,25 @@ def plan(
 
 
 @app.command(epilog=ANYWHERE)
-def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
+def report(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Out = None,
+    charts: Annotated[str | None, typer.Option(metavar="FORMAT", help="Also write every chart as a file: svg, png or pdf.")] = None,
+    watts: Annotated[
+        float | None, typer.Option(min=0.0, help="Power that a worker is assumed to draw; the report then estimates energy.")
+    ] = None,
+    json_: Json = False,
+) -> None:
     """Write a study's report from what the store holds; what is missing is named."""
+    from xstilts.report.drawings import FORMATS
+
+    form = next((form for form in FORMATS if form == charts), None)
+    if charts is not None and form is None:
+        raise StudyError(f'--charts: expected one of {", ".join(FORMATS)}, got "{charts}"{nearest(charts, FORMATS)}')
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    page, table = _report(made, store, out, place, anew=True)
+    page, table = _report(made, store, out, place, anew=True, charts=form, watts=watts)
     if json_:
         folder = page.parent
         _print_json(
@@ -307,6 +322,32 @@ def review(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
 
 
 @app.command(epilog=ANYWHERE)
+def compare(
+    ctx: typer.Context,
+    one: Annotated[str, typer.Argument(metavar="STUDY_A", help="A study file or a ready-made name.")],
+    other: Annotated[str, typer.Argument(metavar="STUDY_B", help="Another one, in the same store.")],
+    json_: Json = False,
+) -> None:
+    """Set two studies side by side: the cells that both have, B minus A with intervals, and what their designs do not share."""
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from xstilts.analysis.compare import compare as compared
+    from xstilts.report import comparison
+    from xstilts.tasks import task
+
+    place: Place = ctx.obj
+    store, first = _planned(place, one)
+    _, second = _planned(place, other)
+    found = compared(first, second, store.find, task, np.random.default_rng(0))
+    if json_:
+        _print_json({"A": first.study.name, "B": second.study.name, **asdict(found)})
+    else:
+        print(comparison(found, first.study.name, second.study.name))
+
+
+@app.command(epilog=ANYWHERE)
 def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Show how far a study is: stages done, missing, begun, and in work at this moment."""
     from xstilts.progress import label
@@ -357,9 +398,17 @@ def _check_writable(folder: Path) -> None:
         raise StoreError(f"{there}: cannot be written, so that no report can go to {folder}; choose another --out")
 
 
-def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
+def _report(
+    made: Plan,
+    store: Store,
+    out: Path | None,
+    place: Place,
+    anew: bool = False,
+    charts: Format | None = None,
+    watts: float | None = None,
+) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     from xstilts.canon import canonical, key_of
     from xstilts.imports import stored
@@ -381,7 +430,8 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         made_report = _reviewed(_evaluated(made, store, place, own_claims()), made, store, place)
-        page = write_report(made_report, folder)
+        made_report = replace(made_report, facts=replace(made_report.facts, watts=watts))
+        page = write_report(made_report, folder, charts)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
     except OSError as error:
@@ -436,8 +486,9 @@ def _bodies(made: Plan, store: Store) -> dict[str, int]:
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
-    names = ("index.html", "report.md", "scores.csv", "transfer.csv")
-    return {name: [stat.st_size, stat.st_mtime_ns] for name in names if (stat := (folder / name).stat())}
+    from xstilts.report import FILES
+
+    return {name: [stat.st_size, stat.st_mtime_ns] for name in FILES if (stat := (folder / name).stat())}
 
 
 def _still_good(stamp: Path, key: str) -> str | None:
@@ -948,7 +999,10 @@ def pretrain(
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = (
+    *("run", "plan", "report", "claims", "review", "compare", "status", "tasks", "check", "score", "submit", "import", "why", "gc"),
+    "pretrain",
+)
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

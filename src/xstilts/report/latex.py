@@ -22,7 +22,7 @@ def escaped(text: str) -> str:
 def latex(report: Report) -> str:
     """Scores, gains, gaps and costs as tables of a document that loads booktabs."""
     view = View(report)
-    blocks = ["% \\usepackage{booktabs}; values are points on 0-100, \\pm half of the 95 % interval; a star: stands after Holm's correction"]
+    blocks = ["% \\usepackage{booktabs}; points on 0-100, \\pm half of the 95 % interval; a star: stands after Holm's correction"]
     tested = [g for g in report.transfer.gains if g.target and not g.language and not g.same_data]
     standing = {(row.model, row.intermediate, row.target) for row in clear(tested)}
     for model in view.models:

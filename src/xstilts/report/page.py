@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import charts
-from xstilts.report.drawings import drawn
+from xstilts.report.drawings import Drawings
 from xstilts.report.facts import Report
 from xstilts.report.text import (
     CLAIMED,
@@ -24,7 +24,7 @@ from xstilts.report.words import bounds, clear, duration, effect_lines, half, ju
 from xstilts.rows import chosen, left_out
 
 
-def page(report: Report) -> str:
+def page(report: Report, drawings: Drawings) -> str:
     """The whole page as HTML. Every text that comes from a study is escaped."""
     from jinja2 import DictLoader, Environment, StrictUndefined
     from markupsafe import Markup
@@ -66,7 +66,7 @@ def page(report: Report) -> str:
         heat=heat,
         gain_axis=charts.gain_axis,
         chart=charts,
-        drawings=drawn(view),
+        drawings=drawings,
         slope_method=SLOPES,
         cost_words=cost_words(report),
         cost_table=cost_table(report),

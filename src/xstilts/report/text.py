@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from xstilts.analysis.compare import Comparison
 from xstilts.analysis.cost import OPERATIONS
 from xstilts.analysis.stability import counted
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
-from xstilts.report.words import amount, bounds, duration, effect_lines, half, judged, listed, number, signed, size, verdict
+from xstilts.report.words import amount, bounds, duration, effect_lines, half, judged, number, signed, size, verdict
 from xstilts.rows import chosen, left_out
-from xstilts.stats import LEVEL
+from xstilts.stats import LEVEL, holm
 
 RANKC = (
     "RankC: for each test item the answers are ranked by the model's scores in both languages; the overlap of the two lists of the first j "
@@ -58,6 +61,29 @@ def table(report: Report) -> str:
     lines = [*blocks, marks] if blocks else ["nothing has been scored yet"]
     if report.missing:
         lines.append(f"{len(report.missing)} of {report.cells} cells are missing")
+    return "\n".join(lines)
+
+
+def comparison(found: Comparison, one: str, other: str) -> str:
+    """Two studies side by side as plain text: means over languages, then what their designs do not share."""
+    lines = []
+    for what in ("score", "gain"):
+        rows = [row for row in found.differences if row.what == what and not row.language]
+        if not rows:
+            continue
+        tested = [row for row in rows if row.difference.sure]
+        adjusted = holm(np.array([row.difference.p for row in tested])).tolist() if tested else []
+        stand = {id(row) for row, p in zip(tested, adjusted, strict=True) if p < 0.05}
+        lines.append(f"{what}, mean over the languages of both (A: {one}, B: {other})")
+        table = [["model", "intermediate", "target", "A", "B", "B - A"]]
+        for row in rows:
+            marks = f"{'*' if id(row) in stand else ''}{'' if row.difference.sure else ' items only'}{' =' if row.same_data else ''}"
+            apart = f"{signed(row.difference.estimate)} ({bounds(row.difference)}){marks}{'' if row.same_rows else ' other rows'}"
+            table.append([row.model, row.intermediate, row.target, *map(number, row.values), apart])
+        lines += [*_aligned(table), ""]
+    lines.append("* stands after Holm's correction; = same training data as the target; other rows: the test rows are not the same")
+    lines += ["", "designs:", *(f"  {what}: {left} in A, {right} in B" for what, left, right in found.design)] if found.design else []
+    lines += ["", *(f"not compared: {line}" for line in found.left_out)] if found.left_out else []
     return "\n".join(lines)
 
 
@@ -191,9 +217,10 @@ def cost_words(report: Report) -> str:
     """What the table of costs counts, and what not."""
     spent, watts = report.spent, report.facts.watts
     text = (
-        f"Together {duration(spent.total.seconds)} of stages and {amount(spent.total.tokens)} tokens, each stage once; making the pretrained "
-        "encoder is not in it. Alone: what a choice would cost by itself, intermediate stages included; shared: each stage divided among "
-        f"those that stand on it. Time is that of a stage on its worker, beside whatever else ran on {listed(spent.machines)}. Operations: {OPERATIONS}. "
+        f"Together {duration(spent.total.seconds)} of stages and {amount(spent.total.tokens)} tokens, each stage once; making the "
+        "pretrained encoder is not in it. Alone: what a choice would cost by itself, intermediate stages included; shared: each stage "
+        "divided among those that stand on it. Time is that of a stage on its worker, beside whatever else ran; machine: "
+        f"{'; '.join(spent.machines)}. Operations: {OPERATIONS}. "
     )
     known = f"at an assumed {watts:g} W a worker while a stage runs." if watts else "not estimated, no power is known (report --watts)."
     text += f"Energy: {known}"
@@ -224,10 +251,10 @@ def stability_words(report: Report) -> str:
     count = counted(report.stability)
     return (
         f"{count['failed']} of {count['runs']} runs failed: their accuracy in the training language is not above that of always giving "
-        f"the most frequent label (Mosbach et al. 2021, arXiv 2006.04884); {count['unclear']} are not above it by more than chance allows (exact "
-        "binomial test at 5 %). Agreement: share of test items with one answer in two runs, or in a language and the training language, "
-        "right or wrong. Forgetting (what an intermediate model loses on its own task) is not measured: no predictions are made on it after "
-        "the target's training."
+        f"the most frequent label (Mosbach et al. 2021, arXiv 2006.04884); {count['unclear']} are not above it by more than chance allows "
+        "(exact binomial test at 5 %). Agreement: share of test items with one answer in two runs, or in a language and the training "
+        "language, right or wrong. Forgetting (what an intermediate model loses on its own task) is not measured: no predictions are made on "
+        "it after the target's training."
     )
 
 
@@ -373,7 +400,8 @@ def _language_lines(view: View, model: str, target: str, at: str) -> Iterable[st
 def _family_lines(view: View) -> Iterable[str]:
     gains = [g for g in view.report.languages.groups if g.kind == "family" and g.what == "gain"]
     if gains:
-        yield from ("## Gains by family", "", "Points [95 % interval]; the training language is left out. Genera, scripts: languages.csv.", "")
+        about = "Points [95 % interval]; the training language is left out. Genera and scripts: languages.csv."
+        yield from ("## Gains by family", "", about, "")
         yield from _grid(
             ["model", "target", "family", "languages", *view.intermediates],
             (
