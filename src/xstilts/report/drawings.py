@@ -37,13 +37,13 @@ class Drawing:
     name: str
     title: str
     about: str
-    chart: alt.LayerChart
+    spec: Mapping[str, Any]  # Vega-Lite
 
     def svg(self) -> str:
         """The chart for the page: no background, colours by the style sheet's variables."""
         import vl_convert
 
-        text = str(vl_convert.vegalite_to_svg(_dressed(self.chart, "transparent")))
+        text = str(vl_convert.vegalite_to_svg(_dressed(self.spec, "transparent")))
         for variable, colour in COLOURS.items():
             text = text.replace(f'"{colour}"', f'"var(--{variable})"')
         return text.replace("<svg ", f'<svg role="img" aria-label="{_plain(self.about)}" ', 1)
@@ -52,7 +52,7 @@ class Drawing:
         """The chart as a file's content, on white, twice the page's resolution as PNG."""
         import vl_convert
 
-        spec = _dressed(self.chart, "white")
+        spec = _dressed(self.spec, "white")
         match form:
             case "svg":
                 return str(vl_convert.vegalite_to_svg(spec)).encode()
@@ -94,7 +94,7 @@ def write(drawings: Drawings, form: Format, folder: Path) -> list[Path]:
     return paths
 
 
-def _dressed(chart: alt.LayerChart, background: str) -> dict[str, Any]:
+def _dressed(spec: Mapping[str, Any], background: str) -> dict[str, Any]:
     axis = {
         "labelColor": COLOURS["soft"], "titleColor": COLOURS["soft"], "gridColor": COLOURS["line"], "domainColor": COLOURS["line"],
         "tickColor": COLOURS["line"], "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelLimit": 160,
@@ -102,7 +102,7 @@ def _dressed(chart: alt.LayerChart, background: str) -> dict[str, Any]:
     legend = {"orient": "bottom", "title": None, "labelColor": COLOURS["soft"], "labelFontSize": 11, "columns": 2, "labelLimit": 150}
     config = {"background": background, "view": {"stroke": None}, "axis": axis, "legend": legend, "font": "sans-serif"}
     # A reader's font may be wider than the one that labels were measured with.
-    return {**chart.to_dict(), "config": config, "padding": {"left": 24, "right": 12, "top": 5, "bottom": 5}}
+    return {**spec, "config": config, "padding": {"left": 24, "right": 12, "top": 5, "bottom": 5}}
 
 
 def _plain(text: str) -> str:
@@ -149,18 +149,19 @@ def _families(view: View, model: str, target: str) -> Drawing | None:
             rows.append(_row("all languages", step, gain.gain))
     color, shape = _steps(view, (str(row["choice"]) for row in rows))
     steps = len({row["choice"] for row in rows})
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         y=alt.Y("place:N", sort=names, title=None, scale=alt.Scale(paddingInner=0.35)),
         yOffset=alt.YOffset("choice:N", sort=list(view.steps)),
         color=color,
     )
     scale, axis = alt.Scale(nice=True, zero=True), alt.Axis(tickCount=5)
-    zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color=COLOURS["soft"], strokeDash=[3, 3]).encode(x="zero:Q")
+    zero = alt.Chart(alt.InlineData(values=[{"zero": 0}])).mark_rule(color=COLOURS["soft"], strokeDash=[3, 3]).encode(x="zero:Q")
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title="points over the baseline", scale=scale, axis=axis), x2="high:Q")
     marks = base.mark_point(filled=True, size=42, opacity=1).encode(x=alt.X("value:Q", scale=scale), shape=shape)
     chart = alt.layer(zero, bars, marks).properties(width=WIDTH, height=len(names) * (10 * steps + 10))
     about = "; ".join(f"{row['place']}, {row['choice']}: {row['told']}" for row in rows)
-    return Drawing(_file("families", model if len(view.models) > 1 else "", target), target, f"Gains on {target} by family: {about}", chart)
+    file = _file("families", model if len(view.models) > 1 else "", target)
+    return Drawing(file, target, f"Gains on {target} by family: {about}", chart.to_dict())
 
 
 def _row(place: str, choice: str, interval: Interval) -> dict[str, str | float]:
@@ -190,21 +191,21 @@ def _sizes(view: View, target: str) -> Drawing | None:
     axis = alt.Axis(values=ticks, labelExpr="replace(format(datum.value, '.3~s'), 'G', 'B')", labelOverlap=True, grid=False)
     x = alt.X("size:Q", scale=alt.Scale(type="log", nice=False, padding=14), axis=axis, title="parameters")
     y = alt.Y("value:Q", scale=alt.Scale(zero=False), title=None)
-    base = alt.Chart(alt.Data(values=rows)).encode(x=x, color=color)
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=color)
     layers = [
         base.mark_line(strokeWidth=1.6, opacity=0.8).encode(y=y),
         base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", scale=alt.Scale(zero=False)), y2="high:Q"),
         base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape),
     ]
     if others:
-        given = alt.Chart(alt.Data(values=others)).encode(x=x, y=y)
+        given = alt.Chart(alt.InlineData(values=others)).encode(x=x, y=y)
         layers.append(given.mark_point(shape="M-.7,-.7L.7,.7M-.7,.7L.7,-.7", color=COLOURS["soft"], size=36, filled=False))
         layers.append(given.mark_text(color=COLOURS["soft"], fontSize=9, dy=-9).encode(text="model:N"))
     chart = alt.layer(*layers).properties(width=WIDTH, height=180)
     about = "; ".join(f"{row['choice']}, {row['place']} ({size(int(row['size']))}): {number(float(row['value']))}" for row in rows)
     if others:
         about += "; published: " + "; ".join(f"{each['model']} {each['value']}" for each in others)
-    return Drawing(_file("size", target), target, f"{target} over model size: {about}", chart)
+    return Drawing(_file("size", target), target, f"{target} over model size: {about}", chart.to_dict())
 
 
 def _costs(view: View, model: str) -> Drawing | None:
@@ -222,10 +223,10 @@ def _costs(view: View, model: str) -> Drawing | None:
     for row in rows:
         row["hours"] = factor * float(row["hours"])
     color, shape = _steps(view, (str(row["choice"]) for row in rows))
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         x=alt.X("hours:Q", title=f"{unit} more than the baseline", scale=alt.Scale(nice=True, padding=8)), color=color
     )
-    front = alt.Chart(alt.Data(values=[row for row in rows if row["front"]])).mark_line(
+    front = alt.Chart(alt.InlineData(values=[row for row in rows if row["front"]])).mark_line(
         interpolate="step-after", color=COLOURS["soft"], strokeDash=[4, 3]
     )
     y = alt.Y("value:Q", title="points over the baseline")
@@ -235,4 +236,4 @@ def _costs(view: View, model: str) -> Drawing | None:
         base.mark_point(filled=True, size=60, opacity=1).encode(y=y, shape=shape),
     ).properties(width=WIDTH, height=190)
     about = "; ".join(f"{row['choice']}: {signed(float(row['value']))} points for {number(float(row['hours']))} {unit}" for row in rows)
-    return Drawing(_file("cost", model if len(view.models) > 1 else ""), model, f"Gain against cost: {about}", chart)
+    return Drawing(_file("cost", model if len(view.models) > 1 else ""), model, f"Gain against cost: {about}", chart.to_dict())

@@ -253,8 +253,8 @@ def stability_words(report: Report) -> str:
         f"{count['failed']} of {count['runs']} runs failed: their accuracy in the training language is not above that of always giving "
         f"the most frequent label (Mosbach et al. 2021, arXiv 2006.04884); {count['unclear']} are not above it by more than chance allows "
         "(exact binomial test at 5 %). Agreement: share of test items with one answer in two runs, or in a language and the training "
-        "language, right or wrong. Forgetting (what an intermediate model loses on its own task) is not measured: no predictions are made on "
-        "it after the target's training."
+        "language, right or wrong. Forgetting (what an intermediate model loses on its own task) is not measured: no predictions are made "
+        "on it after the target's training."
     )
 
 
