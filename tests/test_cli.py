@@ -266,7 +266,8 @@ def test_two_studies_side_by_side(finished, xstilts):
     found = json.loads(xstilts("compare", "toy.toml", "small.toml", "--json")[1])
     assert {row["target"] for row in found["differences"]} == {"xnli"}
     assert {row["difference"]["estimate"] for row in found["differences"]} == {0.0}, "the same stages"
-    write(finished / "other.toml", STUDY.replace('"xnli", "tatoeba"', '"udpos"'))
+    write(finished / "other.toml", STUDY.replace('"tiny"', '"small"').replace("encoders.tiny", "encoders.small"))
+    write(finished / "other.toml", (finished / "other.toml").read_text("utf-8").replace('path = "small"', 'path = "tiny"'))
     assert_refused(xstilts("compare", "toy.toml", "other.toml"), "share no cell")
 
 
