@@ -83,6 +83,23 @@ def test_a_gain_is_set_against_what_it_costs_more() -> None:
     assert offers(costs(made, manifests(made), {}, []).cells, [gain("nli", 4.0, ("match", "pos"))]) == ()  # pos was not run
 
 
+def test_the_front_is_by_operations_where_they_are_known() -> None:
+    """The machine was slow when the baseline ran: by time every choice would be cheaper than none."""
+    made = cells(("none", "nli", "pos"))
+    known = manifests(made)
+    for cell in made:
+        if cell.intermediate == "none":
+            known[cell.predict.key]["seconds"] = 500.0
+    root = made[0].predict.model
+    assert isinstance(root, Train)
+    gains = [gain("nli", 4.0), gain("pos", 3.0)]
+    by_time, by_work = (costs(made, known, bodies, gains).offers for bodies in ({}, {root.start.key: 1000}))
+    assert [offer.front for offer in by_time] == [False, True, False]
+    assert [offer.front for offer in by_work] == [True, True, False]
+    assert by_work[1].hours < 0 and by_work[1].per_hour is None
+    assert by_work[1].operations == 6 * 1000 * 400 + 2 * 1000 * 10  # four trainings more; two predictions in place of one for retrieval
+
+
 def test_parameters_that_multiply(tmp_path: Path) -> None:
     make_model(tmp_path / "m")
     config = json.loads((tmp_path / "m" / "config.json").read_text())

@@ -9,7 +9,7 @@ machine that was and beside whatever else ran there; tokens and operations do no
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xstilts.analysis.transfer import BASELINE, Gain
@@ -70,7 +70,8 @@ class Offer:
     targets: tuple[str, ...]
     gain: Interval | None  # None: the baseline itself
     hours: float
-    front: bool  # no other choice of the model gains as much for less, or more for as little (by the estimates)
+    operations: float | None
+    front: bool  # no other choice of the model gains as much for less, or more for as little (estimates; `cost_of`)
 
     @property
     def per_hour(self) -> tuple[float, float, float] | None:
@@ -133,25 +134,31 @@ def _spent(stage: Stage, manifest: Mapping[str, Any], bodies: Mapping[str, int])
 
 def offers(cells: Sequence[CellCost], gains: Iterable[Gain], baseline: str = BASELINE) -> tuple[Offer, ...]:
     """Every choice with a mean gain over targets (same data left out) and known costs, the baseline first; who is on the Pareto front."""
-    seconds = {(cell.model, cell.intermediate, cell.target): cell.alone.seconds for cell in cells}
+    spent = {(cell.model, cell.intermediate, cell.target): cell.alone for cell in cells}
     found: dict[str, list[Offer]] = {}
     for row in gains:
         if row.target or row.same_data:
             continue
         places = [((row.model, row.intermediate, target), (row.model, baseline, target)) for target in row.targets]
-        if all(here in seconds and there in seconds for here, there in places):
-            more = sum(seconds[here] - seconds[there] for here, there in places) / 3600
-            own = found.setdefault(row.model, [Offer(row.model, baseline, (), None, 0.0, False)])
-            own.append(Offer(row.model, row.intermediate, row.targets, row.gain, more, False))
+        if all(here in spent and there in spent for here, there in places):
+            more = Spent()
+            for here, there in places:
+                more = more.plus(spent[here]).plus(spent[there], -1.0)
+            own = found.setdefault(row.model, [Offer(row.model, baseline, (), None, 0.0, 0.0, False)])
+            own.append(Offer(row.model, row.intermediate, row.targets, row.gain, more.seconds / 3600, more.operations, False))
     return tuple(_marked(offer, own) for own in found.values() for offer in own)
 
 
 def _marked(offer: Offer, among: Sequence[Offer]) -> Offer:
-    def worth(one: Offer) -> float:
-        return one.gain.estimate if one.gain is not None else 0.0
+    def place(one: Offer) -> tuple[float, float]:
+        return cost_of(one, among), -one.gain.estimate if one.gain is not None else 0.0
 
-    beaten = any(
-        other.hours <= offer.hours and worth(other) >= worth(offer) and (other.hours, worth(other)) != (offer.hours, worth(offer))
-        for other in among
-    )
-    return Offer(offer.model, offer.intermediate, offer.targets, offer.gain, offer.hours, not beaten)
+    own = place(offer)
+    beaten = any(there[0] <= own[0] and there[1] <= own[1] and there != own for there in map(place, among))
+    return replace(offer, front=not beaten)
+
+
+def cost_of(offer: Offer, among: Iterable[Offer]) -> float:
+    """What offers are compared by: operations where they are known of all, since time depends on what else a machine does; else hours."""
+    known = offer.operations if all(other.operations is not None for other in among) else None
+    return offer.hours if known is None else known

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xstilts.analysis.cost import cost_of
 from xstilts.analysis.published import PUBLISHED
 from xstilts.report.view import View
 from xstilts.report.words import bounds, number, signed, size
@@ -209,7 +210,7 @@ def _sizes(view: View, target: str) -> Drawing | None:
 
 
 def _costs(view: View, model: str) -> Drawing | None:
-    """Mean gain against the hours that a choice adds to the baseline; the Pareto front as a line."""
+    """Mean gain against the operations (or hours) that a choice adds to the baseline; the Pareto front as a line."""
     import altair as alt
 
     offers = [offer for offer in view.report.spent.offers if offer.model == model]
@@ -218,22 +219,24 @@ def _costs(view: View, model: str) -> Drawing | None:
     rows: list[dict[str, str | float]] = []
     for offer in offers:
         low, value, high = (offer.gain.low, offer.gain.estimate, offer.gain.high) if offer.gain is not None else (0.0, 0.0, 0.0)
-        rows.append({"choice": offer.intermediate, "hours": offer.hours, "low": low, "value": value, "high": high, "front": offer.front})
-    unit, factor = ("hours", 1.0) if max(offer.hours for offer in offers) >= 1 else ("minutes", 60.0)
-    for row in rows:
-        row["hours"] = factor * float(row["hours"])
+        cost = cost_of(offer, offers)
+        rows.append({"choice": offer.intermediate, "cost": cost, "low": low, "value": value, "high": high, "front": offer.front})
+    unit = "operations" if all(offer.operations is not None for offer in offers) else "hours"
     color, shape = _steps(view, (str(row["choice"]) for row in rows))
     base = alt.Chart(alt.InlineData(values=rows)).encode(
-        x=alt.X("hours:Q", title=f"{unit} more than the baseline", scale=alt.Scale(nice=True, padding=8)), color=color
+        x=alt.X(
+            "cost:Q", title=f"{unit} more than the baseline", scale=alt.Scale(nice=True, padding=8), axis=alt.Axis(tickCount=4, format="~g")
+        ),
+        color=color,
     )
     front = alt.Chart(alt.InlineData(values=[row for row in rows if row["front"]])).mark_line(
         interpolate="step-after", color=COLOURS["soft"], strokeDash=[4, 3]
     )
     y = alt.Y("value:Q", title="points over the baseline")
     chart = alt.layer(
-        front.encode(x="hours:Q", y=y),
+        front.encode(x="cost:Q", y=y),
         base.mark_rule().encode(y="low:Q", y2="high:Q"),
         base.mark_point(filled=True, size=60, opacity=1).encode(y=y, shape=shape),
     ).properties(width=WIDTH, height=190)
-    about = "; ".join(f"{row['choice']}: {signed(float(row['value']))} points for {number(float(row['hours']))} {unit}" for row in rows)
+    about = "; ".join(f"{row['choice']}: {signed(float(row['value']))} points for {float(row['cost']):.3g} {unit}" for row in rows)
     return Drawing(_file("cost", model if len(view.models) > 1 else ""), model, f"Gain against cost: {about}", chart.to_dict())

@@ -20,7 +20,7 @@ from xstilts.report.text import (
     stability_words,
 )
 from xstilts.report.view import View, family, name
-from xstilts.report.words import bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
+from xstilts.report.words import amount, bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
 from xstilts.rows import chosen, left_out
 
 
@@ -35,7 +35,7 @@ def page(report: Report, drawings: Drawings) -> str:
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
+        amount=amount, bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
         parts_read=parts_read, chosen=chosen, left_out=left_out, judged=judged, effect_lines=effect_lines,
     )
     view = View(report)

@@ -439,12 +439,13 @@ def _cost_lines(report: Report) -> Iterable[str]:
         yield from ("## What it costs", "", cost_words(report), "")
         if report.spent.offers:
             yield from _grid(
-                ["model", "intermediate", "mean gain", "time more than the baseline", "points an hour", "Pareto front"],
+                ["model", "intermediate", "mean gain", "time more than the baseline", "operations more", "points an hour", "Pareto front"],
                 (
                     [
                         *(one.model, one.intermediate),
                         f"{signed(one.gain.estimate)} [{bounds(one.gain)}]" if one.gain else "0",
                         duration(3600 * one.hours),
+                        "not known" if one.operations is None else amount(one.operations),
                         "" if one.per_hour is None else "{} [{} to {}]".format(*map(signed, one.per_hour)),
                         "yes" if one.front else "no",
                     ]

@@ -62,6 +62,8 @@ def size(parameters: int) -> str:
 
 def amount(count: float) -> str:
     """ "950", "12.3 thousand", "1.2e15": a count that may be very large."""
+    if count < 0:
+        return MINUS + amount(-count)
     if count >= 1e12:
         return f"{count:.2g}"
     for unit, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
