@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from xstilts.errors import ModelError, nearest
 from xstilts.families import FAMILIES, Family, family_of
@@ -120,14 +121,24 @@ def size(folder: Path) -> dict[str, int]:
 
     Of a larger checkpoint they are those of the part that reads texts.
     """
-    config = config_of(folder, offline=True) or {}
-    family = family_of(config)
-    text = config.get("text_config", config)
-    about = text if isinstance(text, dict) else config
-    hidden = about.get("hidden_size") or about.get("d_model") or 0
-    layers = about.get("num_hidden_layers") or about.get("num_layers") or 0
-    begins = tuple(theirs for theirs, _ in family.tensors) or ("",)
-    return {"hidden": int(str(hidden)), "layers": int(str(layers)), "parameters": parameters(folder, begins)}
+    config, begins = _reads(folder)
+    hidden = config.get("hidden_size") or config.get("d_model") or 0
+    layers = config.get("num_hidden_layers") or config.get("num_layers") or 0
+    return {"hidden": int(hidden), "layers": int(layers), "parameters": parameters(folder, begins)}
+
+
+def _reads(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Of the part of a checkpoint that reads texts: its config, and how the names of its tensors begin."""
+    config: Mapping[str, Any] = config_of(folder, offline=True) or {}
+    begins = tuple(theirs for theirs, _ in family_of(config).tensors) or ("",)
+    return config.get("text_config", config), begins
+
+
+def body(folder: Path) -> int:
+    """Parameters without those of the word table, which multiply nothing. Raises ModelError."""
+    config, begins = _reads(folder)
+    width = config.get("embedding_size") or config.get("hidden_size") or config.get("d_model") or 0
+    return parameters(folder, begins) - int(config.get("vocab_size", 0)) * int(width)
 
 
 def parameters(folder: Path, begins: tuple[str, ...] = ("",)) -> int:

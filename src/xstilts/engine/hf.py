@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from xstilts.engine import packed
 from xstilts.engine.batch import Batch
@@ -173,10 +176,15 @@ def embedding_of(model: PreTrainedModel) -> Tensor:
 
 def max_positions(model: PreTrainedModel) -> int:
     """The longest row that the model can take (RoBERTa's positions start after the padding index)."""
-    return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - _first_position(model)
+    return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - _counts_from(model)
 
 
-def _first_position(model: PreTrainedModel) -> int:
+def first_position(model: PreTrainedModel) -> int | None:
+    """The number of a row's first position; None for families that count positions themselves."""
+    return _counts_from(model) if packs(model) else None
+
+
+def _counts_from(model: PreTrainedModel) -> int:
     if model.config.model_type in FAMILIES:
         return int(model.config.pad_token_id) + 1 if family(model).after_padding else 0
     table = _at(model, "embeddings.position_embeddings")
@@ -203,6 +211,34 @@ def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
         layer.requires_grad_(False)
 
 
+def take_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Keep these of the model's layers, in this order. Raises ModelError for a family whose layers are not in `encoder.layer`."""
+    body: Any = model
+    stack = getattr(getattr(model, "encoder", None), "layer", None)
+    if not isinstance(stack, nn.ModuleList):
+        raise ModelError(f"model.take: layers of a {model.config.model_type} model cannot be taken; BERT's and XLM-R's can")
+    body.encoder.layer = nn.ModuleList(stack[i] for i in layers)
+    body.config.num_hidden_layers = len(layers)
+
+
+def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """The layers (blocks of attention and feed-forward) of all the model's stacks; [] where transformers does not mark them."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def checkpoint(model: PreTrainedModel) -> None:
+    """Keep only the input of every layer for the backward pass, which computes the rest again (Chen et al. 2016, arXiv 1604.06174).
+
+    Raises ModelError for a model that cannot.
+    """
+    if not layers(model) or not model.supports_gradient_checkpointing:
+        raise ModelError(f"a {model.config.model_type} model of transformers cannot compute its layers again; leave --checkpointing away")
+    # The method of the model, whose name has changed, would also ask for gradients of frozen embeddings.
+    for layer in layers(model):
+        layer.gradient_checkpointing = True
+        setattr(layer, "_gradient_checkpointing_func", partial(recomputed, use_reentrant=False))  # noqa: B010 (it is not declared)
+
+
 def _at(model: nn.Module, path: str) -> Any:
     """The submodule at a dotted path, None where there is none."""
     found: Any = model
@@ -223,7 +259,7 @@ def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> li
     inputs: dict[str, Any] = {"output_hidden_states": any(layer != -1 for layer in layers)}
     typed = "types" in batch.tokens and _takes_types(model)
     if packs(model):
-        positions = torch.from_numpy(within + _first_position(model)).to(device)
+        positions = torch.from_numpy(within + _counts_from(model)).to(device)
         inputs |= {"input_ids": batch.ids_N[None], "position_ids": positions[None]}
         inputs |= {"packed": packed.layout(batch.lengths, device, family(model).causal)}
         if typed:
@@ -272,9 +308,9 @@ def pooled(hidden_NH: Tensor, batch: Batch, pool: str) -> Tensor:
     return sums / torch.from_numpy(batch.lengths).to(device, torch.float32).unsqueeze(-1)
 
 
-def autocast(device: str, precision: str) -> torch.autocast:
-    """bf16 autocast where the stage asks for it; otherwise a context that does nothing."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(device: str, precision: str, cache: bool = True) -> torch.autocast:
+    """bf16 autocast where the stage asks for it; otherwise a context that does nothing. `cache` keeps the weights' bf16 copies."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=cache)
 
 
 def tokenizer_facts(folder: Path) -> str:
