@@ -76,7 +76,7 @@ def graph_of(folder: Path, spec: Spec, task: Task) -> Graph:
 def write_onnx(graph: Graph, names: tuple[str, ...], longest: int, path: Path) -> None:
     """The graph with dynamic numbers of rows and tokens, weights inside, in fp32. Raises ModelError for a model read from row ends."""
     if graph.from_ends:
-        raise ModelError(f"a {graph.encoder.config.model_type} model is read where rows end, which these graphs do not do; take --format torch")
+        raise ModelError(f"a {graph.encoder.config.model_type} model is read where its rows end, which no graph does; use --format torch")
     example = {name: torch.ones(2, 7, dtype=torch.int64) for name in names}
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens", max=longest)
     with _quiet():

@@ -258,7 +258,7 @@ def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> li
     within = np.concatenate([np.arange(n) for n in batch.lengths])
     inputs: dict[str, Any] = {"output_hidden_states": any(layer != -1 for layer in layers)}
     typed = "types" in batch.tokens and _takes_types(model)
-    if packs(model):
+    if model.config._attn_implementation == packed.NAME:  # pretraining may have set another
         positions = torch.from_numpy(within + _counts_from(model)).to(device)
         inputs |= {"input_ids": batch.ids_N[None], "position_ids": positions[None]}
         inputs |= {"packed": packed.layout(batch.lengths, device, family(model).causal)}
