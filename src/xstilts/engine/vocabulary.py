@@ -46,7 +46,9 @@ def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed | None:
         return None
     kept = np.unique(np.concatenate([np.unique(made.ids) for made in data])).astype(np.int64)
     trimmed = Trimmed(embedding.weight.detach(), kept, embedding.padding_idx)
-    _put(model, nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad), None)
+    # a row of padding that is in use as well (an end token that pads) has no gradient here either
+    padding = int(np.searchsorted(kept, trimmed.padding)) if trimmed.padding is not None and trimmed.padding in kept else None
+    _put(model, nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad), padding)
     return trimmed
 
 
