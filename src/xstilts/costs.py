@@ -372,7 +372,7 @@ def forward(model: Shape, tokens: float, pairs: float, target: float = 0.0, targ
     own. `logits`: positions with a logit for every piece.
     """
     own, *others = model.stacks
-    count = own.layers * (2 * own.matrices * tokens + 4 * own.queries * pairs)
+    count = own.layers * (2 * own.matrices * tokens + 4 * own.queries * (pairs + model.span * tokens))
     for stack in others:
         count += stack.layers * (2 * stack.matrices * target + 2 * stack.source * tokens + 4 * stack.queries * target_pairs)
     return count + 2 * logits * model.hidden * model.vocabulary
@@ -385,6 +385,7 @@ def training(
     """Operations of forward and backward; arguments as `forward` has them. `checkpointing` computes the layers' forward pass twice."""
     own = model.stacks[0]
     once = forward(model, tokens, pairs, target, target_pairs)
+    pairs += model.span * tokens
     below = _below(model, tuning)
     untouched = below * own.layers * (2 * own.matrices * tokens + 4 * own.queries * pairs)
     touched = once - untouched
@@ -420,7 +421,8 @@ class Kept(NamedTuple):
 KEPT: Mapping[str, tuple[Kept, Kept]] = {
     "bert": (Kept(24, 8, 8, 8, 4, 8), Kept(20, 4, 4, 4, 2, 8)),
     "xlm-roberta-xl": (Kept(20, 8, 8, 8, 4, 8), Kept(18, 4, 4, 4, 2, 8)),
-    "deberta-v2": (Kept(24, 8, 8, 8, 80, 8, 8), Kept(20, 4, 4, 4, 45, 8, 4)),
+    "rembert": (Kept(24, 8, 8, 8, 4, 8), Kept(12, 4, 4, 4, 2, 3)),  # a projection before the first layer makes all of it bf16
+    "deberta-v2": (Kept(24, 8, 8, 8, 12, 8, 16), Kept(20, 4, 4, 4, 12, 8, 8)),
     "modernbert": (Kept(16, 12, 12, 16, 4, 4), Kept(14, 6, 6, 8, 2, 4)),
     "clip_text_model": (Kept(16, 8, 8, 12, 4, 4), Kept(16, 4, 4, 6, 2, 4)),
     "siglip_text_model": (Kept(16, 8, 8, 8, 4, 4), Kept(16, 4, 4, 4, 2, 4)),
