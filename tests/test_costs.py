@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
 from xstilts import costs
-from xstilts.costs import Passes, Spread, Tuning
-from xstilts.engine import heads, hf
+from xstilts.costs import Passes, Tuning
+from xstilts.engine import hf
 from xstilts.engine.batch import Batch
 from xstilts.engine.dropout import Draws, replace_dropouts
 

@@ -29,7 +29,7 @@ BATCH = 8192  # tokens a batch of a prediction: changes speed and memory, not an
 FP32, BF16 = 4, 2  # bytes
 FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 64 of them (Dettmers et al. 2023, arXiv 2305.14314)
 
-# What a worker holds before any model (measured, `benchmarks/estimate.py`): python, torch, transformers, a tokenizer, kernels of the first step.
+# What a worker holds before any model (measured by `benchmarks/estimate.py`): torch, transformers, a tokenizer, kernels of the first step.
 PROCESS = 430 << 20
 # Of a GPU's memory: CUDA's context and the libraries' workspaces. Not measured here.
 PROCESS_GPU = 700 << 20
@@ -99,7 +99,7 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """What goes through a model at once: `tokens` of a micro-batch, rows of `length` tokens (the longest), in how many micro-batches a step."""
+    """What goes through a model at once: `tokens` of a micro-batch in rows of `length` tokens (the longest); `many` of them are a step."""
 
     tokens: int
     length: int
@@ -175,7 +175,9 @@ def shape(config: Mapping[str, object], whole: bool = False) -> Shape:
     return replace(made, output=made.words if whole and not tied and family in _LLAMA else 0)
 
 
-_BERT = ("bert", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "electra", "rembert", "deberta-v2", "distilbert", "blip_text_model")
+_BERT = (
+    "bert", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "electra", "rembert", "deberta-v2", "distilbert", "blip_text_model",
+)  # fmt: skip
 _LLAMA = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text")
 
 
@@ -211,7 +213,8 @@ def _plain(layers: int, hidden: int, heads: int, inner: int, extra: int = 0, mat
 
 
 def _bert(read: _Read) -> Shape:
-    hidden, layers = read.number("hidden_size", "dim", "d_model", "n_embd"), read.number("num_hidden_layers", "n_layers", "num_layers", "n_layer")
+    hidden = read.number("hidden_size", "dim", "d_model", "n_embd")
+    layers = read.number("num_hidden_layers", "n_layers", "num_layers", "n_layer")
     heads = read.number("num_attention_heads", "n_heads", "num_heads", "n_head", default=max(1, hidden // 64))
     inner = read.number("intermediate_size", "hidden_dim", "d_ff", "ffn_dim", default=4 * hidden)
     vocabulary = read.number("vocab_size")

@@ -47,8 +47,8 @@ class Device:
     fp32: float
 
 
-# Peaks are those of NVIDIA's data sheets and architecture white papers, without sparsity: L4, L40S, A100 and H100 (SXM), H200 data sheets; Ada GPU
-# architecture white paper (GeForce, bf16 summed in fp32). fp32 is that of the plain cores: TF32 is not switched on here.
+# Peaks are NVIDIA's own, without sparsity: the data sheets of L4, L40S, A100, H100 (SXM) and H200; for the RTX 4090 the white paper of
+# the Ada architecture (bf16 summed in fp32). fp32 is that of the plain cores: TF32 is not switched on here.
 DEVICES: Mapping[str, Device] = {
     "rtx4090": Device("RTX 4090 24 GB", 24_564 << 20, 165.2e12, 82.6e12),
     "l4": Device("L4 24 GB", 23_034 << 20, 121e12, 30.3e12),
@@ -58,8 +58,8 @@ DEVICES: Mapping[str, Device] = {
     "h100": Device("H100 80 GB", 81_559 << 20, 989.4e12, 66.9e12),
     "h200": Device("H200 141 GB", 143_771 << 20, 989.4e12, 66.9e12),
 }
-# The share of the peak that a time on a named device is reckoned with. Chowdhery et al. 2022 (arXiv 2204.02311, table 3) give 21 to 46 % for
-# large language models; short rows and small models stay below.
+# The share of the peak that a time on a named device is reckoned with. Chowdhery et al. 2022 (arXiv 2204.02311, table 3) give 21 to
+# 46 % for training large language models; short rows and small models stay below.
 UTILISATION = 0.3
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts import metrics
+from xstilts.costs import MICRO, MICRO_GPU
 from xstilts.engine import hf, keep, mask, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.batch import Columns, batch_of, by_length, schedule
@@ -32,8 +33,6 @@ from xstilts.examples import Example, gold_of
 from xstilts.stages import Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
-MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
-MICRO_GPU = 16384
 SAVE_EVERY = 60.0  # seconds between two saved states
 REPORT_EVERY = 0.5
 FORM = 2  # of a saved state; a state of another form is not resumed, the training starts anew
