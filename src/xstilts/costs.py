@@ -30,7 +30,8 @@ FP32, BF16 = 4, 2  # bytes
 FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 64 of them (Dettmers et al. 2023, arXiv 2305.14314)
 
 # What a worker holds before any model (measured by `benchmarks/estimate.py`): torch, transformers, a tokenizer, kernels of the first step.
-PROCESS = 430 << 20
+PROCESS = 470 << 20
+PIECE = 570  # and for every piece of a tokenizer
 # Of a GPU's memory: CUDA's context and the libraries' workspaces. Not measured here.
 PROCESS_GPU = 700 << 20
 
@@ -121,7 +122,7 @@ ALONE = Spread()
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of one process at its peak, and what they are; `peak` is less than the sum: not all of it is there at once."""
+    """Bytes of one process at its peak, and what they are."""
 
     process: int
     weights: int
@@ -131,14 +132,14 @@ class Memory:
     kept: int  # what the forward pass keeps for the backward pass, and the largest thing that comes and goes beside it
     logits: int  # over the vocabulary
     table: int  # the full word table, put back at the end
-    accumulates: bool = False  # the gradients of earlier micro-batches stand beside what a forward pass keeps
+    shared: bool  # gradients take the room of what was kept, as it goes
 
     @property
     def peak(self) -> int:
-        """The most of it at one time: gradients come as what was kept goes, the full table when both have gone."""
+        """The most that is held at one time."""
         passing = self.kept + self.logits
-        passing = passing + self.gradients if self.accumulates else max(passing, self.gradients)
-        return self.process + self.weights + self.moments + self.best + max(passing, self.table)
+        passing = max(passing, self.gradients) if self.shared else passing + self.gradients
+        return self.process + self.weights + self.moments + self.best + passing + self.table
 
 
 # ---- shapes ----
@@ -470,7 +471,10 @@ def train_memory(
 ) -> Memory:  # fmt: skip
     """The peak of a training's process: on a CPU all of it; on a GPU what lies in its memory (`host_memory` is the rest).
 
-    A best state that is kept lies on the host. Where the word table is trimmed, its full form waits there for the end too.
+    A best state that is kept lies on the host. Where the word table is trimmed, its full form waits there for the end too. On a CPU
+    nothing takes the room of anything else: the C library keeps what it was given (`executors.local`), and large blocks seldom fit
+    into what has become free (measured: with sharing reckoned in, estimates were 12 to 25 % too low). On a GPU gradients come as
+    what was kept goes, unless those of an earlier micro-batch are there already.
     """
     share = spread.processes if spread.sharded else 1
     changed = trained(model, tuning, heads)
@@ -485,16 +489,20 @@ def train_memory(
         passing += 2 * FP32 * max(widest.parameters, table)  # one part is gathered whole, and its gradient
     put_back = device == "cpu" and tuning.rows is not None
     return Memory(
-        process=PROCESS if device == "cpu" else PROCESS_GPU,
-        weights=round(weights + (FP32 * model.words if put_back else 0)),
+        process=_process(model, device),
+        weights=round(weights + (FP32 * model.words if put_back else 0)),  # the file of the full table is mapped
         gradients=round(FP32 * changed / share),
         moments=round(2 * FP32 * changed / share),
         best=round(FP32 * (held if tuning.body else changed) / share) if best and device == "cpu" else 0,
         kept=round(activations(model, tuning, passes, precision, spread.checkpointing) + passing),
         logits=round(passes.logits * model.vocabulary * LOGIT),
         table=FP32 * model.words if put_back else 0,
-        accumulates=passes.many > 1,
+        shared=device != "cpu" and passes.many == 1,
     )
+
+
+def _process(model: Shape, device: str) -> int:
+    return PROCESS + PIECE * model.vocabulary if device == "cpu" else PROCESS_GPU
 
 
 def _matrices(model: Shape) -> int:
@@ -510,7 +518,7 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
         alive = max(alive, attention, 2 * stack.hidden * FP32 + each * 2 * stack.inner)
     copies = BF16 * _matrices(model) if precision == "bf16" else 0
     return Memory(
-        process=PROCESS if device == "cpu" else PROCESS_GPU,
+        process=_process(model, device),
         weights=round(weight * model.parameters + FP32 * heads + copies),
         gradients=0,
         moments=0,
@@ -518,10 +526,12 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
         kept=round(passes.tokens * alive),
         logits=round(passes.logits * model.vocabulary * 2 * FP32),
         table=0,
+        shared=False,
     )
 
 
 def host_memory(model: Shape, tuning: Tuning, heads: int = 0, best: bool = True) -> int:
     """Bytes of a training's process beside a GPU: the weights as they were read, the best state, the full word table at the end."""
     held = model.parameters + heads - model.words + _rows(model, tuning) * model.width
-    return PROCESS + FP32 * (model.parameters + (held if best and tuning.body else 0) + (model.words if tuning.rows is not None else 0))
+    copies = (held if best and tuning.body else 0) + (model.words if tuning.rows is not None else 0)
+    return _process(model, "cpu") + FP32 * (model.parameters + copies)

@@ -233,13 +233,15 @@ def _training(stage: Train, shape: Shape, counts: Counts | Bounds, device: str) 
     longest = math.ceil(max(each.longest for _, each in read))
     hidden = recipe.mask_rate if masks else 0.0
     passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
-    memory = costs.train_memory(shape, tuning, passes, precision, heads, bool(stage.select), device)
+    # The last state is not copied when it is the best, and one selection is of the last.
+    copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
+    memory = costs.train_memory(shape, tuning, passes, precision, heads, copied, device)
     operations = costs.training(shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean)
     steps = examples / recipe.batch
     return Need(
         shape.parameters + heads, costs.trained(shape, tuning, heads), examples * mean + chosen / 3,
         operations + costs.forward(shape, chosen, chosen_pairs), memory,
-        0 if device == "cpu" else costs.host_memory(shape, tuning, heads, bool(stage.select)),
+        0 if device == "cpu" else costs.host_memory(shape, tuning, heads, copied),
         steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / costs.BATCH, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
 
@@ -258,7 +260,7 @@ def _prediction(stage: Predict, shape: Shape, counts: Counts | Bounds, device: s
     memory = costs.predict_memory(shape, passes, stage.runtime.precision, heads, device)
     return Need(
         shape.parameters + heads, 0, tokens, costs.forward(shape, tokens, read.examples * read.pairs), memory,
-        0 if device == "cpu" else costs.PROCESS + costs.FP32 * shape.parameters,
+        0 if device == "cpu" else costs.host_memory(shape, Tuning(), heads, best=False),
         0.0, tokens / costs.BATCH + 1, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
 
