@@ -480,7 +480,7 @@ def train_memory(
     changed = trained(model, tuning, heads)
     table = _rows(model, tuning) * model.width
     held = model.parameters + heads - model.words + table
-    weights = (FP32 * changed + tuning.weight * (held - changed)) / share
+    weights = (FP32 * changed + tuning.weight * (held - (changed if tuning.body else heads))) / share
     if precision == "bf16" and not spread.sharded:
         weights += BF16 * _matrices(model)  # autocast's cast copies live through a step
     widest = max(model.stacks, key=lambda stack: stack.hidden + stack.inner)
