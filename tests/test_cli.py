@@ -509,7 +509,7 @@ def test_an_imported_step_of_the_studys_own_model(finished, xstilts):
 
 def test_imported_scores_have_no_items(finished, xstilts):
     row = """model = "large"\nparameters = 1000\nsource = "a table"\n[scores]\nxnli = 79.2\ntatoeba = {de = 57.0}\nudpos = 72\n"""
-    Path("row.toml").write_text(row)
+    Path("row.toml").write_text(f'series = "theirs"\n{row}')
     code, out, err = xstilts("import", "row.toml", "--into", "toy.toml")
     assert code == 0 and "imported scores of 2 cells (xnli tatoeba)" in out, err
     assert "left out: udpos: not a target of the study" in out
@@ -522,6 +522,13 @@ def test_imported_scores_have_no_items(finished, xstilts):
     assert gain[6] == "accuracy" and abs(float(gain[7]) - 0.8) < 1e-9 and gain[12] == "seeds only"
     assert "Some scores were imported without their items" in text and "from a table (row.toml " in text
     assert "no interval" in text
+    assert "trend over model size of tiny, large (imported): no other size was pretrained on the same data" in text
+    Path("more.json").write_text(json.dumps({"model": "larger", "scores": {"xnli": {"accuracy": 81.2}}}))
+    assert xstilts("import", "more.json", "--into", "toy.toml", "--parameters", "4000", "--series", "theirs")[0] == 0
+    transfer = report_of(finished, xstilts)[2]
+    both = "large (imported)+larger (imported)"
+    (slope,) = [row[7] for row in transfer if (row[1], row[2], row[3], row[5]) == (both, "none", "xnli", "score per doubling")]
+    assert abs(float(slope) - 1.0) < 1e-9
 
 
 def test_scores_of_another_study_are_imported(finished, xstilts):

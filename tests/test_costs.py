@@ -14,11 +14,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
 from xstilts import costs, models
-from xstilts.costs import Passes, Spread, Tuning
+from xstilts.costs import Passes, Tuning
 from xstilts.engine import heads, hf
 from xstilts.engine.batch import Batch
 from xstilts.engine.dropout import Draws, replace_dropouts
 from xstilts.errors import ModelError
+from xstilts.stages import Layout
 
 H, LAYERS, HEADS, INNER, PIECES = 64, 2, 4, 256, 96
 ROWS, LENGTH = 4, 20
@@ -254,12 +255,12 @@ def test_memory_by_hand() -> None:
     assert (lora.gradients, lora.weights) == (4 * own, round(costs.FOUR_BIT * parameters + 4 * own))
     # two processes: the whole in each, or half of it in each
     copied, sharded = (
-        costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", device="cuda", spread=Spread(2, fsdp)) for fsdp in (False, True)
+        costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", device="cuda", layout=Layout(2, way)) for way in ("ddp", "fsdp")
     )
     assert copied.moments == 2 * sharded.moments == 8 * parameters and copied.weights == 2 * sharded.weights
-    assert sharded.kept == copied.kept + 8 * 800  # the word table, gathered, and its gradient
+    assert sharded.kept == copied.kept + 4 * (912 + 3 * 600) + 8 * 912  # gathered: all but the layers, three layers; a gradient, twice
     # checkpointing: the inputs of the layers, and one layer in full
-    again = costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", spread=Spread(checkpointing=True))
+    again = costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", layout=Layout(checkpointing=True))
     assert again.kept == 5 * (2 * 4 * 8 + 8 * 8 + (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3)) + passing
     # a softmax over the vocabulary for 7 positions; a prediction
     assert costs.train_memory(shape, Tuning(), Passes(5, 3, logits=7), "fp32").logits == 7 * 100 * 16

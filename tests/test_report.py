@@ -20,7 +20,8 @@ from xstilts.analysis.transfer import Gain, Transfer, transfer
 from xstilts.languages import LANGUAGES
 from xstilts.plan import Read, together
 from xstilts.report import Cost, Facts, Report, evaluate, table, write_report
-from xstilts.report.charts import axis
+from xstilts.report.charts import axis, size_charts
+from xstilts.report.view import View
 from xstilts.report.words import duration, number, signed, size, verdict
 from xstilts.scores import read_ranking
 from xstilts.stages import Rows
@@ -29,8 +30,10 @@ from xstilts.task import Part
 Find = Callable[[str], Path | None]
 
 
-def analyse(cells: list[Cell], find: Find, parameters: Mapping[str, int] | None = None) -> Transfer:
-    return transfer(scores.load(cells, find, task_of), task_of, np.random.default_rng(0), parameters, resamples=300)
+def analyse(
+    cells: list[Cell], find: Find, parameters: Mapping[str, int] | None = None, series: Mapping[str, str] | None = None
+) -> Transfer:
+    return transfer(scores.load(cells, find, task_of), task_of, np.random.default_rng(0), parameters, series, resamples=300)
 
 
 def of(found: Transfer, intermediate: str, target: str, language: str = "", same: bool = False) -> Gain:
@@ -108,7 +111,7 @@ def test_gap_is_english_minus_the_mean_of_the_others(found: Transfer) -> None:
 def test_trend_is_the_slope_per_doubling(tmp_path: Path) -> None:
     sizes = {"s": 1_000_000, "m": 4_000_000, "l": 16_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, tuple(sizes), targets=("nli",), items=60)
-    found = analyse(cells, finder(tmp_path), parameters=sizes)
+    found = analyse(cells, finder(tmp_path), sizes, dict.fromkeys(sizes, "alike"))
     level = {(r.model, r.intermediate): r.score.estimate for r in found.levels if not r.language}
     trends = {(row.what, row.intermediate): row for row in found.trends}
     assert set(trends) == {("score", "none"), ("gap", "none"), ("score", "nli"), ("gap", "nli"), ("gain", "nli")}
@@ -118,6 +121,30 @@ def test_trend_is_the_slope_per_doubling(tmp_path: Path) -> None:
     assert trends["gain", "nli"].slope.estimate == pytest.approx(difference)
     assert trends["score", "none"].slope.sign == 1  # 6 points for each of two steps are planted
     assert not analyse(cells, finder(tmp_path)).trends  # sizes unknown
+
+
+def test_no_trend_goes_through_models_that_were_pretrained_unlike(tmp_path: Path) -> None:
+    sizes = {"s": 1_000_000, "m": 4_000_000, "l": 16_000_000, "other": 2_000_000, "unknown": 8_000_000}
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, tuple(sizes), targets=("nli",), items=20)
+    series = {"s": "one", "l": "one", "m": "two", "other": "two"}
+    found = analyse(cells, finder(tmp_path), sizes, series)
+    assert {row.models for row in found.trends} == {("s", "l"), ("other", "m")}
+    level = {(r.model, r.intermediate): r.score.estimate for r in found.levels if not r.language}
+    slopes = {row.models: row.slope.estimate for row in found.trends if (row.what, row.intermediate) == ("score", "none")}
+    assert slopes["s", "l"] == pytest.approx((level["l", "none"] - level["s", "none"]) / 4)
+    assert slopes["other", "m"] == pytest.approx(level["m", "none"] - level["other", "none"])
+    assert any("trend over model size of unknown:" in line for line in found.left_out)
+    alone = analyse(cells, finder(tmp_path), sizes, {name: name for name in sizes})
+    assert not alone.trends and any("trend over model size of" in line and all(m in line for m in sizes) for line in alone.left_out)
+
+    def parts(series: Mapping[str, str]) -> tuple[int, str]:
+        report = report_of(cells, tmp_path, Facts("toy", parameters=sizes, series=series))
+        (chart,) = size_charts(View(report))
+        return chart.lines[0].path.count("M"), (write_report(report, tmp_path / "out").parent / "report.md").read_text("utf-8")
+
+    assert parts(dict.fromkeys(sizes, "one"))[0] == 1
+    pieces, text = parts(series)
+    assert pieces == 2 and "| s l | score |" in text and "| other m | score |" in text
 
 
 def test_a_missing_cell_is_named_and_never_averaged_over(planted: tuple[list[Cell], Path]) -> None:
@@ -285,7 +312,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """Light, dark, phone and print: nothing overflows, marks are drawn, the console stays empty."""
     sizes = {"s": 1_000_000, "m": 4_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
-    facts = Facts("toy", parameters=sizes, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
+    alike = dict.fromkeys(sizes, "one")
+    facts = Facts("toy", parameters=sizes, series=alike, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
     many = Finding("bad", ("a reason of many words, " * 20, "x" * 60))
     report = replace(report_of(cells, tmp_path, facts), review=Review((Check("data", "near-duplicates", many, 10.0),)))
     page = write_report(report, tmp_path / "out")

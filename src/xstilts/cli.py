@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from xstilts.plan import Plan
     from xstilts.report import Report
     from xstilts.run import Outcome
-    from xstilts.stages import Choose, Stage
+    from xstilts.stages import Choose, Layout, Stage
     from xstilts.store import Store
     from xstilts.study import Study
     from xstilts.task import Task
@@ -112,25 +112,40 @@ def run_command(
     study: StudyName,
     out: Out = None,
     json_: Json = False,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of one training on this host (GPUs, or groups of cores).")] = 1,
+    parallel: Annotated[str, typer.Option(help="ddp: the whole model in each process; fsdp: a part of it.")] = "ddp",
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts that train together, on a store that they share.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="This host's number; host 0 runs the study, the others help.")] = 0,
+    rendezvous: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the hosts meet: host 0 and a free port.")] = "",
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations again in place of keeping them.")] = False,
+    micro_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")
+    ] = None,
     too_big: Annotated[bool, typer.Option("--even-if-too-big", help="Begin though memory seems too small for a stage.")] = False,
 ) -> None:
-    """Run what a study still lacks, and write its report."""
+    """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
     from xstilts.needs import refuse_too_big
     from xstilts.progress import label, shown
-    from xstilts.run import apply_keep, default_jobs, needed, run
+    from xstilts.run import apply_keep, default_jobs, follow, needed, run
 
     place: Place = ctx.obj
+    layout = _layout(processes, parallel, nodes, node_rank, rendezvous, checkpointing, micro_tokens)
     store, plan = _planned(place, study)
     todo = needed(plan.stages, store)
     store.remember(todo.values())
     _check_writable(_folder(plan, out))  # now, not after hours
     names = _names(plan)
-    jobs = place.jobs or default_jobs(plan.study.threads, place.device)
+    if node_rank > 0:
+        helped = follow(plan.stages, store, layout)
+        print(f"{'interrupted' if helped.interrupted else 'done'}: host {node_rank} took part in {helped.run} trainings", file=sys.stderr)
+        raise typer.Exit(130 if helped.interrupted else 0)
+    jobs = default_jobs(plan.study.threads, place.device, layout)
+    jobs = jobs if nodes > 1 else place.jobs or jobs
     if not too_big:
-        refuse_too_big(plan, todo, store, place.data, jobs, place.device)
+        refuse_too_big(plan, todo, store, place.data, jobs, place.device, layout)
     began = time.monotonic()
     with shown(todo, names, jobs, sys.stderr if json_ else sys.stdout) as on_event:
-        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event)
+        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event, layout=layout)
     again = " ".join(["xstilts", *sys.argv[1:]])
     if outcome.interrupted:
         print(f"interrupted: {outcome.run} stages done; go on with: {again}", file=sys.stderr)
@@ -156,6 +171,21 @@ def run_command(
     else:
         print(table.rstrip("\n"))
         print(done)
+
+
+def _layout(
+    processes: int, parallel: str, nodes: int, node_rank: int, rendezvous: str, checkpointing: bool, micro_tokens: int | None
+) -> Layout:
+    from xstilts.stages import Layout
+
+    if parallel not in ("ddp", "fsdp"):
+        raise StudyError(f'--parallel: expected ddp or fsdp, got "{parallel}"{nearest(parallel, ("ddp", "fsdp"))}')
+    if node_rank >= nodes:
+        raise StudyError(f"--node-rank {node_rank}: with --nodes {nodes} the last host is number {nodes - 1}")
+    host, _, port = rendezvous.rpartition(":")
+    if nodes > 1 and not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise StudyError(f'--rendezvous: several hosts need HOST:PORT (host 0 and a free port there), got "{rendezvous}"')
+    return Layout(processes, "ddp" if parallel == "ddp" else "fsdp", nodes, node_rank, rendezvous, checkpointing, micro_tokens)
 
 
 def _failure(outcome: Outcome, plan: Plan, names: Mapping[str, str]) -> str:
@@ -461,7 +491,8 @@ def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = N
 
     more = beside(made, stored(store, made.study.name))
     facts = _facts(made, store, place)
-    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
+    parameters, series = {**facts.parameters, **more.parameters}, {**facts.series, **more.series}
+    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters=parameters, series=series)
     return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
 
 
@@ -509,6 +540,9 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         if stage.key in manifests:
             kind = "search (trainings not chosen)" if stage.key in passed else made.kind(stage)
             seconds.setdefault(kind, []).append(float(manifests[stage.key]["seconds"]))
+    # of a model that was made here, its size is known once it is there
+    there = {name: manifests[start.key]["facts"].get("parameters") for name, start in made.models.items() if start.key in manifests}
+    counted = {name: int(many) for name, many in there.items() if many}
     where = {
         "machine": machine.kind(),
         "device": place.device,
@@ -521,7 +555,8 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
         notes=(study.notes,) if study.notes else (),
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
-        parameters=made.parameters,
+        parameters={**made.parameters, **counted},
+        series=made.series,
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
         ),
@@ -864,6 +899,7 @@ def import_command(
     intermediate: Annotated[str | None, typer.Option(help='After which intermediate choice (default: the file\'s, else "none").')] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The run's seed (default: the file's, else 0).")] = None,
     parameters: Annotated[int, typer.Option(min=0, help="Size of the model, for trends.")] = 0,
+    series: Annotated[str, typer.Option(help="Models of one series were pretrained alike but for their size: trends are over those.")] = "",
     labels: Annotated[
         Path | None, typer.Option(help="Labels in the same layout: they are compared, and say in which order Tatoeba's candidates stood.")
     ] = None,
@@ -874,7 +910,7 @@ def import_command(
 
     place: Place = ctx.obj
     store, made = _planned(place, into)
-    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters), labels)
+    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters, series), labels)
     keep(store, made.study.name, found)
     targets = list(dict.fromkeys(each.target for each in found))
     if json_:
@@ -985,10 +1021,91 @@ def pretrain(
         print(f"done: {outcome.run} stages run, {outcome.reused} reused; model: {folder}")
 
 
+# ---- deployment ----
+
+
+HeadOf = Annotated[str, typer.Option(metavar="NAME", help="Which head, where the model has several.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")]
+MODEL = "A key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export."
+
+
+@app.command("export", epilog=ANYWHERE)
+def export_command(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    format: Annotated[str, typer.Option(metavar="NAME", help="onnx, openvino or torch (the plain transformers layout).")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the file set.")],
+    precision: Annotated[str, typer.Option(metavar="NAME", help="fp32, bf16 (openvino, torch) or int8 (onnx).")] = "fp32",
+    task: HeadOf = "",
+    rows: Annotated[int, typer.Option(min=1, help="Real rows a language to check it on.")] = 100,
+    json_: Json = False,
+) -> None:
+    """Write a model with its head as one file set, checked on real rows against PyTorch; int8 tells what it loses."""
+    place: Place = ctx.obj
+    asked = {"model": model, "task": task, "format": format, "precision": precision, "out": str(out), "rows": rows}
+    _hand_over("export", place, asked, json_, threads=1)
+
+
+@app.command(epilog=ANYWHERE)
+def serve(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on (0: any that is free).")] = 8000,
+    threads: Threads = 1,
+    latency_ms: Annotated[int, typer.Option(min=1, help="What a batch may take, the wait for the one before it included.")] = 100,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for one encoder; more get 429.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may wait for its turn.")] = 30.0,
+    arrive: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take to arrive.")] = 10.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body.")] = 1 << 20,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters that the model reads for one request.")] = 20_000,
+    api_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the key that callers must send (default: $XSTILTS_API_KEY, else none).")
+    ] = None,
+) -> None:
+    """Answer over HTTP: POST /v1/TASK, several tasks in one process, requests of all callers computed together."""
+    sizes = {"body": max_body, "characters": max_characters, "queue": queue}
+    limits = {**sizes, "latency": latency_ms / 1000, "timeout": timeout, "arrive": arrive}
+    asked = {"models": models, "host": host, "port": port, "limits": limits, "api_key": api_key and str(api_key)}
+    _hand_over("serve", ctx.obj, asked, False, threads)
+
+
+@app.command(epilog=ANYWHERE)
+def bench(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"{MODEL} The first is what the others are compared with.")],
+    languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Only these (default: all that have rows).")] = None,
+    task: HeadOf = "",
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of a cell: one scenario in one language, or a side of a comparison.")] = 10.0,
+    latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
+    rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure what models cost to serve, with MLPerf's LoadGen on real rows, and test whether they are equally fast."""
+    asked = {
+        "models": models, "languages": _split(languages), "task": task, "seconds": seconds, "bound": latency_ms / 1000, "rows": rows,
+        "out": out and str(out.absolute()),
+    }  # fmt: skip
+    _hand_over("bench", ctx.obj, asked, json_, threads)
+
+
+def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: bool, threads: int) -> None:
+    """Go on as the process that loads the model: the threads of numeric libraries must be set before they are loaded."""
+    from xstilts.executors.local import environment
+
+    where = {"store": str(place.store), "data": str(place.data), "device": place.device, "threads": threads, "json": json_}
+    sys.stdout.flush()
+    words = [sys.executable, "-m", "xstilts.deploy", command, json.dumps({**where, **asked})]
+    os.execve(sys.executable, words, environment(threads, offline=True))
+
+
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain",
+            "export", "serve", "bench")  # fmt: skip
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

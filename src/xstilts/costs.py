@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from xstilts.errors import ModelError
+from xstilts.stages import ALONE, Layout
 
 MICRO = 4096  # tokens a micro-batch of a training on a CPU: changes speed and memory, not results beyond rounding
 MICRO_GPU = 16384
@@ -106,18 +107,6 @@ class Passes:
     length: int
     many: int = 1
     logits: float = 0.0  # positions of a micro-batch that have a logit for every piece of the vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How a training is laid out: over `processes`, each with the whole model or (`sharded`) a part of it; `checkpointing` of layers."""
-
-    processes: int = 1
-    sharded: bool = False
-    checkpointing: bool = False
-
-
-ALONE = Spread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -467,7 +456,7 @@ def activations(model: Shape, tuning: Tuning, passes: Passes, precision: str, ch
 
 def train_memory(
     model: Shape, tuning: Tuning, passes: Passes, precision: str, heads: int = 0, best: bool = True, device: str = "cpu",
-    spread: Spread = ALONE,
+    layout: Layout = ALONE,
 ) -> Memory:  # fmt: skip
     """The peak of a training's process: on a CPU all of it; on a GPU what lies in its memory (`host_memory` is the rest).
 
@@ -476,17 +465,21 @@ def train_memory(
     into what has become free (measured: with sharing reckoned in, estimates were 12 to 25 % too low). On a GPU gradients come as
     what was kept goes, unless those of an earlier micro-batch are there already.
     """
-    share = spread.processes if spread.sharded else 1
+    sharded = layout.parallel == "fsdp" and layout.size > 1
+    share = layout.size if sharded else 1
     changed = trained(model, tuning, heads)
     table = _rows(model, tuning) * model.width
     held = model.parameters + heads - model.words + table
     weights = (FP32 * changed + tuning.weight * (held - (changed if tuning.body else heads))) / share
-    if precision == "bf16" and not spread.sharded:
-        weights += BF16 * _matrices(model)  # autocast's cast copies live through a step
+    if precision == "bf16" and not (sharded and layout.checkpointing):
+        weights += BF16 * _matrices(model)  # cast copies live until the backward pass has used them
     widest = max(model.stacks, key=lambda stack: stack.hidden + stack.inner)
     passing = passes.tokens * (BF16 if precision == "bf16" else FP32) * 2 * (widest.hidden + widest.inner)
-    if spread.sharded:
-        passing += 2 * FP32 * max(widest.parameters, table)  # one part is gathered whole, and its gradient
+    if sharded:
+        # what stands outside the layers stays gathered; a layer, the next one and a buffer to copy from (Zhao et al. 2023, arXiv
+        # 2304.11277, section 3.3); a whole gradient and the buffer that it is reduced from
+        outside = held - model.layers
+        passing += FP32 * (outside + 3 * widest.parameters + (2 * max(outside, widest.parameters) if tuning.body else 0))
     put_back = device == "cpu" and tuning.rows is not None
     return Memory(
         process=_process(model, device),
@@ -494,7 +487,7 @@ def train_memory(
         gradients=round(FP32 * changed / share),
         moments=round(2 * FP32 * changed / share),
         best=round(FP32 * (held if tuning.body else changed) / share) if best and device == "cpu" else 0,
-        kept=round(activations(model, tuning, passes, precision, spread.checkpointing) + passing),
+        kept=round(activations(model, tuning, passes, precision, layout.checkpointing) + passing),
         logits=round(passes.logits * model.vocabulary * LOGIT),
         table=FP32 * model.words if put_back else 0,
         shared=device != "cpu" and passes.many == 1,

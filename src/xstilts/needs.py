@@ -19,7 +19,7 @@ from xstilts.errors import ModelError
 from xstilts.machine import Device, Room
 from xstilts.plan import Plan
 from xstilts.rows import load
-from xstilts.stages import Predict, Pretrain, Recipe, Rows, Stage, Train, root
+from xstilts.stages import ALONE, Layout, Predict, Pretrain, Recipe, Rows, Stage, Train, root
 from xstilts.store import Store, write_json
 from xstilts.tasks import task as find_task
 
@@ -203,12 +203,15 @@ def _described(start: Pretrain) -> Mapping[str, object] | None:
 # ---- stages ----
 
 
-def need(stage: Train | Predict, shape: Shape, counts: Counts | Bounds, device: str) -> Need:
-    """What a training or a prediction needs on a "cpu" or a "cuda" device, in the precision of its runtime."""
-    return _training(stage, shape, counts, device) if isinstance(stage, Train) else _prediction(stage, shape, counts, device)
+def need(stage: Train | Predict, shape: Shape, counts: Counts | Bounds, device: str, layout: Layout = ALONE) -> Need:
+    """What a training or a prediction needs on a "cpu" or a "cuda" device, in the precision of its runtime.
+
+    Of a training that is spread over processes the memory is that of one of them, the operations are those of all.
+    """
+    return _training(stage, shape, counts, device, layout) if isinstance(stage, Train) else _prediction(stage, shape, counts, device)
 
 
-def _training(stage: Train, shape: Shape, counts: Counts | Bounds, device: str) -> Need:
+def _training(stage: Train, shape: Shape, counts: Counts | Bounds, device: str, layout: Layout) -> Need:
     recipe, precision = stage.recipe, stage.runtime.precision
     tasks = {share.rows.task: find_task(share.rows.task) for share in stage.mix}
     read = [(share.weight, counts.of(share.rows, recipe.max_length, recipe.stride)) for share in stage.mix]
@@ -225,18 +228,21 @@ def _training(stage: Train, shape: Shape, counts: Counts | Bounds, device: str) 
     rows = pieces(text, shape.vocabulary) if shape.family in PACKED and not masks else None
     tuning = tuning_of(recipe, rows)
     heads = sum(costs.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary) for task in tasks.values())
-    budget = costs.MICRO if device == "cpu" else costs.MICRO_GPU
+    budget = layout.micro_tokens or (costs.MICRO if device == "cpu" else costs.MICRO_GPU)
     # The largest step of many: three deviations above the mean, but no more than all of its examples at their longest.
     step = max(min(recipe.batch * each.most, recipe.batch * each.mean + 3 * each.deviation * recipe.batch**0.5) for _, each in read)
     most = max(each.most for _, each in read)
+    step = max(most, step / layout.size)
     tokens = math.ceil(min(step, max(budget, most)))
     longest = math.ceil(max(each.longest for _, each in read))
     hidden = recipe.mask_rate if masks else 0.0
     passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
     # The last state is not copied when it is the best, and one selection is of the last.
     copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
-    memory = costs.train_memory(shape, tuning, passes, precision, heads, copied, device)
-    operations = costs.training(shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean)
+    memory = costs.train_memory(shape, tuning, passes, precision, heads, copied, device, layout)
+    operations = costs.training(
+        shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean, checkpointing=layout.checkpointing
+    )
     steps = examples / recipe.batch
     return Need(
         shape.parameters + heads, costs.trained(shape, tuning, heads), examples * mean + chosen / 3,
@@ -265,7 +271,9 @@ def _prediction(stage: Predict, shape: Shape, counts: Counts | Bounds, device: s
     )  # fmt: skip
 
 
-def lines(plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Counts | Bounds, device: str, room: int | None) -> list[Line]:
+def lines(
+    plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Counts | Bounds, device: str, room: int | None, layout: Layout = ALONE
+) -> list[Line]:
     """What the trainings and predictions among `todo` need of a "cpu" or "cuda" device with `room` bytes of memory, like ones together."""
     known, names = shapes(plan, store), {start.key: name for name, start in plan.models.items()}
     groups: dict[tuple[str, str, str], list[Train | Predict]] = {}
@@ -278,7 +286,7 @@ def lines(plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Counts | 
         shape = known.get(root(stages[0]).key)
         most = None
         if shape is not None:
-            needs = [need(stage, shape, counts, device) for stage in _distinct(stages)]
+            needs = [need(stage, shape, counts, device, layout) for stage in _distinct(stages)]
             biggest = max(needs, key=lambda each: each.memory.peak)
             most = replace(biggest, operations=max(each.operations for each in needs))
         fits = None if most is None or room is None else most.memory.peak <= room
@@ -308,44 +316,47 @@ def _distinct(stages: Iterable[Train | Predict]) -> list[Train | Predict]:
 # ---- too big ----
 
 
-def refuse_too_big(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jobs: int, device: str) -> None:
+def refuse_too_big(
+    plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jobs: int, device: str, layout: Layout = ALONE
+) -> None:
     """Raise ModelError when a stage of `todo` needs more memory than there is, or `jobs` of them at once do.
 
     What others hold of the memory counts as gone. Rows are only read where their longest possible form does not fit.
     """
     host, gpu = machine.memory(), machine.cuda_memory() if device == "cuda" else None
-    trouble = _trouble(plan, todo, store, Bounds(), jobs, device, host, gpu)
-    if trouble is not None:
+
+    def trouble(counts: Counts | Bounds) -> str | None:
+        room = gpu if device == "cuda" else host
+        return _trouble(lines(plan, todo, store, counts, device, room.free if room else None, layout), jobs, host, gpu, layout)
+
+    if trouble(Bounds()) is not None:
         counts = Counts(store, data)
-        trouble = _trouble(plan, todo, store, counts, jobs, device, host, gpu)
+        found = trouble(counts)
         counts.save()
-    if trouble is not None:
-        raise ModelError(trouble)
+        if found is not None:
+            raise ModelError(found)
 
 
-def _trouble(
-    plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Counts | Bounds, jobs: int, device: str, host: Room | None,
-    gpu: Room | None,
-) -> str | None:  # fmt: skip
+def _trouble(found: Iterable[Line], jobs: int, host: Room | None, gpu: Room | None, layout: Layout) -> str | None:
     """Why the stages cannot run, and what to do; None where they can."""
-    on_device, name = (gpu, "GPU memory") if device == "cuda" else (host, "memory")
-    found = [line for line in lines(plan, todo, store, counts, device, on_device.free if on_device else None) if line.need is not None]
+    own: list[tuple[int, Line]] = []  # bytes of this machine's memory that a stage takes
     for line in found:
-        if line.fits is False and line.need is not None and on_device is not None:
-            return f"{_said(line, line.need.memory.peak, name)}, and {_free(on_device)}; {_advice(line)}"
-    if host is None:
-        return None
-    own = [(line.need.host or line.need.memory.peak, line) for line in found if line.need is not None for _ in line.stages]
+        if line.need is None:
+            continue
+        if gpu is not None and line.fits is False:
+            return f"{_said(line, line.need.memory.peak, 'GPU memory')}, and {_free(gpu)}; {_advice(line)}"
+        processes = layout.processes if line.kind == "train" else 1
+        own += [(processes * (line.need.host or line.need.memory.peak), line)] * len(line.stages)
     together = sorted(own, key=lambda each: -each[0])[:jobs]
     total = sum(size for size, _ in together)
-    if total <= host.free:
+    if host is None or total <= host.free:
         return None
-    if len(together) == 1 or together[0][0] > host.free:
-        return f"{_said(together[0][1], together[0][0], 'memory')}, and {_free(host)}; {_advice(together[0][1])}"
-    first = together[0][1]
+    size, line = together[0]
+    if size > host.free:
+        return f"{_said(line, size, 'memory')}, and {_free(host)}; {_advice(line)}"
     return (
-        f"{len(together)} stages at once ({first.kind} {first.model}: {first.what}, and others) need about {gib(total)} of memory, and "
-        f"{_free(host)}; use --jobs {max(1, int(host.free // together[0][0]))}, or --even-if-too-big to try"
+        f"{len(together)} stages at once need about {gib(total)} of memory ({line.kind} {line.model}: {line.what}: {gib(size)}), and "
+        f"{_free(host)}; use --jobs {int(host.free // size)}, or --even-if-too-big to try"
     )
 
 
@@ -358,7 +369,7 @@ def _free(room: Room) -> str:
 
 
 def _advice(line: Line) -> str:
-    ways = "a smaller max_length or batch, freeze_layers or freeze_embeddings in its recipe, " if line.kind == "train" else ""
+    ways = "--micro-tokens, --checkpointing, freeze_layers or freeze_embeddings in its recipe, " if line.kind == "train" else ""
     return f"use {ways}a smaller model or another machine (xstilts plan STUDY --on NAME), or --even-if-too-big to try"
 
 

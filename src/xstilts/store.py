@@ -250,6 +250,11 @@ class Store:
         with self._hold(fcntl.LOCK_EX) as got:
             yield got
 
+    def in_use(self) -> bool:
+        """True while any run uses the store."""
+        with self.alone() as got:
+            return not got
+
     @contextmanager
     def _hold(self, mode: int) -> Iterator[bool]:
         try:

@@ -45,7 +45,7 @@ def evaluate(
     results = Results((*found_here.results, *known), found_here.missing)
     planned = (*asked, *(result.cell for result in known))
     samples = transfer.draw(results, task_of, np.random.default_rng(rng_seed), resamples)
-    found = transfer.transfer_of(samples, facts.parameters)
+    found = transfer.transfer_of(samples, facts.parameters, facts.series)
     # streams of their own, so that the others stay as they are
     alike, left_out = consistency(asked, find, task_of, np.random.default_rng((rng_seed, 1)), resamples)
     found = replace(found, left_out=(*found.left_out, *left_out))

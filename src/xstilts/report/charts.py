@@ -111,7 +111,11 @@ def _size_chart(view: View, target: str, models: Sequence[str]) -> SizeChart | N
         points = tuple(
             _point(x(model) + shift, y, found[step, model], f"{step}, {model}") for model in models if (step, model) in found
         )
-        path = " ".join(f"{'L' if i else 'M'}{p.x:.1f} {p.y:.1f}" for i, p in enumerate(points))
+        path = " ".join(
+            f"{'L' if i else 'M'}{x(model) + shift:.1f} {y(found[step, model].estimate):.1f}"
+            for own in view.ladders
+            for i, model in enumerate(m for m in own if (step, m) in found)
+        )
         lines.append(Line(step, style, points, path))
     return SizeChart(
         target,

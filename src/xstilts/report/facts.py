@@ -33,6 +33,7 @@ class Facts:
     notes: tuple[str, ...] = ()  # on the study as a whole
     model_notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of a model, printed at the top
     parameters: Mapping[str, int] = field(default_factory=dict)  # model -> parameters
+    series: Mapping[str, str] = field(default_factory=dict)  # model -> what models share that were pretrained alike but for their size
     rows: tuple[Read, ...] = ()  # where each part's rows come from
     data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what else is to be said of the data, lines by heading
     caps: tuple[str, ...] = ()  # every cap and every split that replaces another, one line each

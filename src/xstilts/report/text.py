@@ -223,7 +223,10 @@ def method(report: Report) -> tuple[str, ...]:
         "Where every item and seed scores the same, an interval has no width; that is a limit of the method, not certainty.",
     ]
     if report.transfer.trends:
-        lines.append("Trends are least-squares slopes over log2 of the parameters of these few models; nothing is extrapolated.")
+        lines.append(
+            "Trends are least-squares slopes over log2 of the parameters of these few models, which were pretrained on the same data, with "
+            "the same tokenizer and for as many updates; nothing is extrapolated."
+        )
     return tuple(lines)
 
 
@@ -301,11 +304,11 @@ def _trend_lines(view: View) -> Iterable[str]:
         return
     sizes = view.report.facts.parameters
     yield from ("## Trend over model size", "", "Points for each doubling of the parameters [95 % interval]; models: ")
-    yield from (", ".join(f"{model} ({size(sizes[model])})" for model in view.models if model in sizes), "")
+    yield from (", ".join(f"{model} ({size(sizes[model])})" for models in view.ladders for model in models), "")
     yield from _grid(
-        ["target", "intermediate", "what", "slope"],
+        ["target", "intermediate", "models", "what", "slope"],
         (
-            [row.target, row.intermediate, row.what, f"{signed(row.slope.estimate)} [{bounds(row.slope)}]"]
+            [row.target, row.intermediate, " ".join(row.models), row.what, f"{signed(row.slope.estimate)} [{bounds(row.slope)}]"]
             for row in view.trends.values()
         ),
     )

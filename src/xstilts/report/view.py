@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend
+from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend, ladders
 from xstilts.errors import DataError
 from xstilts.languages import language as find_language
 from xstilts.metrics import for_task
@@ -43,9 +43,19 @@ class View:
         return {(r.model, r.intermediate, r.target): r for r in self.report.transfer.gaps}
 
     @cached_property
-    def trends(self) -> Mapping[tuple[str, str, str], Trend]:
-        """By what, intermediate, target."""
-        return {(r.what, r.intermediate, r.target): r for r in self.report.transfer.trends}
+    def trends(self) -> Mapping[tuple[str, str, str, tuple[str, ...]], Trend]:
+        """By what, intermediate, target, models."""
+        return {(r.what, r.intermediate, r.target, r.models): r for r in self.report.transfer.trends}
+
+    @cached_property
+    def trend_models(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of models that trends go through."""
+        return tuple(dict.fromkeys(r.models for r in self.report.transfer.trends))
+
+    @cached_property
+    def ladders(self) -> tuple[tuple[str, ...], ...]:
+        """The models, smaller first, between which size is compared: those that were pretrained alike, of two sizes or more."""
+        return tuple(ladders(self.models, self.report.facts.parameters, self.report.facts.series))
 
     @cached_property
     def consistency(self) -> Mapping[tuple[str, str, str, str], Interval]:

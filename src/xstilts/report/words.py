@@ -198,5 +198,7 @@ def _size_sentences(report: Report) -> str:
     stand = [row for row, p in zip(rows, adjusted.tolist(), strict=True) if p < 0.05]
     if not stand:
         return f"No trend of a gain over model size stands after Holm's correction ({len(rows)} tested)."
-    each = listed([f"{r.intermediate} on {r.target} {signed(r.slope.estimate)} ({bounds(r.slope)})" for r in stand])
+    several = len({row.models for row in rows}) > 1
+    places = [f"{r.intermediate} on {r.target}" + (f" for {' '.join(r.models)}" if several else "") for r in stand]
+    each = listed([f"{place} {signed(r.slope.estimate)} ({bounds(r.slope)})" for place, r in zip(places, stand, strict=True)])
     return f"Points of gain for each doubling of the parameters that stand after Holm's correction ({len(rows)} tested): {each}."
