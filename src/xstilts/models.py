@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -80,6 +81,34 @@ def fetch(where: Where, offline: bool, names: Sequence[str] = FILES) -> Path:
         raise ModelError(f"{where.repository}@{where.revision[:12]}: {error}") from None
     check_folder(Path(found), names)
     return Path(found)
+
+
+def config(where: Where) -> Mapping[str, object] | None:
+    """The config.json of a model: of its folder, of the local hub cache, or of the table of known checkpoints; None where it is in none.
+
+    Nothing is fetched. Raises ModelError for a folder's config that cannot be read.
+    """
+    if isinstance(where, Hub):
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(where.repository, "config.json", revision=where.revision)
+        if not isinstance(found, str):
+            return checkpoints().get(where.repository)
+        path = Path(found)
+    else:
+        path = where / "config.json"
+    try:
+        loaded: Mapping[str, object] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    return loaded
+
+
+@cache
+def checkpoints() -> Mapping[str, Mapping[str, object]]:
+    """Sizes of well-known checkpoints of the hub, by repository, under the names that their config.json has for them."""
+    table = tomllib.loads((files("xstilts") / "checkpoints.toml").read_text("utf-8"))
+    return {name: {**table["like"].get(own.get("like", ""), {}), **own} for name, own in table["checkpoint"].items()}
 
 
 def size(folder: Path) -> dict[str, int]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from xstilts import metrics
+from xstilts.costs import MICRO, MICRO_GPU
 from xstilts.engine import hf, keep, mask, parallel, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.batch import Batch, Columns, batch_of, schedule
@@ -35,8 +36,6 @@ from xstilts.examples import Example, gold_of
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
-MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
-MICRO_GPU = 16384
 SAVE_EVERY = 60.0  # seconds between two saved states
 SAVE_SHARE = 0.05  # of the time at most goes into saving: a state that takes long to write is written less often
 REPORT_EVERY = 0.5
