@@ -31,8 +31,9 @@ from xstilts.engine.kinds import ANSWERS, TRAINS, Trains, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.parallel import Alone, Whole
 from xstilts.engine.predict import logits as predict_logits
-from xstilts.errors import DataError, Stopped, StoreError, TrainingError
+from xstilts.errors import DataError, ModelError, Stopped, StoreError, TrainingError
 from xstilts.examples import Example, gold_of
+from xstilts.families import refusal
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
@@ -83,6 +84,7 @@ def train(
     team = team or Alone()
     team.wait_for_turn()
     encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
+    hf.check_pool(encoder, root(stage).pool)
     hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
     if layout.checkpointing:
         hf.checkpoint(encoder)
@@ -94,8 +96,14 @@ def train(
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+        task = task_of(rows.task)
+        made = encoded(folder, tokenizer, task, rows, labelled, longest, recipe.stride, cache)
+        hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), folder)
+        return made
 
+    for task in (task_of(share.rows.task) for share in stage.mix):
+        if reason := refusal(hf.family(encoder), task.kind):
+            raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
     dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
     trimmed = None
@@ -295,8 +303,10 @@ def _tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a state, one whole one after the other."""
     weights = whole.state_dict()
+    again = models.tied(whole)
     for name, value in weights.items():
-        yield f"weights/{name}", parallel.full(value)
+        if name not in again:
+            yield f"weights/{name}", parallel.full(value)
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             yield f"adam/{number}/{name}", parallel.full(value)
@@ -316,8 +326,9 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    weights = whole.state_dict()
-    parallel.put(whole, {name: parallel.part(tensors[f"weights/{name}"], like) for name, like in weights.items()})
+    weights, again = whole.state_dict(), models.tied(whole)
+    kept = {name: tensors[f"weights/{again.get(name, name)}"] for name in weights}
+    parallel.put(whole, {name: parallel.part(kept[name], like) for name, like in weights.items()})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

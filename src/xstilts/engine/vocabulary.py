@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 
 from xstilts.engine import hf
 from xstilts.engine.batch import Columns
+from xstilts.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,14 @@ class Trimmed:
 def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed | None:
     """Leave only the embedding rows that `data` looks up; None, and nothing changed, where that would change more than speed.
 
-    Families whose positions cannot be handed in tell padding by its id, so that their ids must stay.
+    A family that is not known may tell padding by its id, so that its ids must stay.
     """
     embedding = model.get_input_embeddings()
-    if not isinstance(embedding, nn.Embedding) or not hf.packs(model):
+    if not isinstance(embedding, nn.Embedding) or model.config.model_type not in FAMILIES:
         return None
     kept = np.unique(np.concatenate([np.unique(made.ids) for made in data])).astype(np.int64)
     trimmed = Trimmed(embedding.weight.detach(), kept, embedding.padding_idx)
-    embedding.weight = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad)
-    embedding.num_embeddings, embedding.padding_idx = len(kept), None
+    _put(model, nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad), None)
     return trimmed
 
 
@@ -58,5 +58,12 @@ def restore(model: PreTrainedModel, trimmed: Trimmed, decay: float) -> None:
     trained = embedding.weight.detach()
     table = trimmed.table_VH.to(trained.device) * (decay if embedding.weight.requires_grad else 1.0)
     table[torch.from_numpy(trimmed.kept).to(trained.device)] = trained
-    embedding.weight = nn.Parameter(table)
-    embedding.num_embeddings, embedding.padding_idx = len(table), trimmed.padding
+    _put(model, nn.Parameter(table), trimmed.padding)
+
+
+def _put(model: PreTrainedModel, table: nn.Parameter, padding: int | None) -> None:
+    """Give the model another table, wherever it looks words up (T5 in two places)."""
+    old = hf.embedding_of(model)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.weight is old:
+            module.weight, module.num_embeddings, module.padding_idx = table, len(table), padding
