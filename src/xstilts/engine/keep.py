@@ -7,6 +7,8 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from xstilts.engine.parallel import local
+
 
 class Standing(Protocol):
     """What of a training's position is read and written here."""
@@ -26,6 +28,8 @@ def after(
 ) -> dict[str, Tensor]:
     """What to keep after a selection with this score; {} stands for the last state. A new best is noted in `standing`.
 
+    Of weights that are split over processes it is this process's part.
+
     With `mean` (the steps of `averaged`) it is the sum so far of their states, each over their number: the mean over one
     run of Schmidt et al. 2023 (arXiv 2305.16834).
     """
@@ -36,14 +40,14 @@ def after(
     standing.best_score, standing.best_step = score, standing.step
     if standing.step == last:
         return {}
-    return {name: value.detach().cpu().clone() for name, value in whole.state_dict().items()}
+    return {name: local(value).cpu().clone() for name, value in whole.state_dict().items()}
 
 
 def _added(kept: dict[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
     """`kept` plus a `count`-th of every weight; what is no real number (position numbers) is taken as it is."""
     result = {}
     for name, value in whole.state_dict().items():
-        now = value.detach().cpu()
+        now = local(value).cpu()
         if now.is_floating_point():
             result[name] = now / count + kept[name] if name in kept else now / count
         else:
