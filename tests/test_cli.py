@@ -125,7 +125,9 @@ def test_a_study_from_start_to_end(place, xstilts):
     assert code == 0, err
     last = out.splitlines()[-1]
     assert last == f"done: {STAGES} stages run, 0 reused; report: {place}/reports/toy/index.html"
-    assert sorted(os.listdir("reports/toy")) == ["index.html", "report.json", "report.md", "scores.csv", "transfer.csv"]
+    assert sorted(os.listdir("reports/toy")) == [
+        *("costs.csv", "index.html", "languages.csv", "report.json", "report.md", "report.tex", "scores.csv", "transfer.csv")
+    ]
     scores = Path("reports/toy/scores.csv").read_bytes()
     assert (
         scores.startswith(b"study,model,intermediate,target,language,split,seed,metric,value,n,stage_key\n")
@@ -254,6 +256,28 @@ def test_report_before_all_is_there(finished, xstilts):
     code, out, err = xstilts("report", "more.toml")
     assert code == 0, err
     assert out.splitlines()[-1] == f"report: {finished}/reports/toy/index.html"
+
+
+def test_two_studies_side_by_side(finished, xstilts):
+    write(finished / "small.toml", STUDY.replace('"toy"', '"small"').replace('"xnli", "tatoeba"', '"xnli"'))
+    code, out, err = xstilts("compare", "toy.toml", "small.toml")
+    assert code == 0, err
+    assert "score, mean over the languages of both (A: toy, B: small)" in out and 'targets.1: "tatoeba" in A, – in B' in out
+    found = json.loads(xstilts("compare", "toy.toml", "small.toml", "--json")[1])
+    assert {row["target"] for row in found["differences"]} == {"xnli"}
+    assert {row["difference"]["estimate"] for row in found["differences"]} == {0.0}, "the same stages"
+    write(finished / "other.toml", STUDY.replace('"tiny"', '"small"').replace("encoders.tiny", "encoders.small"))
+    write(finished / "other.toml", (finished / "other.toml").read_text("utf-8").replace('path = "small"', 'path = "tiny"'))
+    assert_refused(xstilts("compare", "toy.toml", "other.toml"), "share no cell")
+
+
+def test_charts_and_energy_are_asked_for(finished, xstilts):
+    assert_refused(xstilts("report", "toy.toml", "--charts", "jpg"), '--charts: expected one of svg, png, pdf, got "jpg"')
+    code, _, err = xstilts("report", "toy.toml", "--charts", "svg", "--watts", "50")
+    assert code == 0, err
+    assert list((finished / "reports" / "toy" / "charts").glob("*.svg"))
+    text = (finished / "reports" / "toy" / "report.md").read_text("utf-8")
+    assert "at an assumed 50 W a worker" in text and "| kWh |" in text
 
 
 def test_claims(finished, xstilts):

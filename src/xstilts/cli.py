@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xstilts.needs import Line
     from xstilts.plan import Plan
     from xstilts.report import Report
+    from xstilts.report.drawings import Format
     from xstilts.run import Outcome
     from xstilts.stages import Choose, Layout, Stage
     from xstilts.store import Store
@@ -343,11 +344,25 @@ def _count(number: float) -> str:
 
 
 @app.command(epilog=ANYWHERE)
-def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
+def report(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Out = None,
+    charts: Annotated[str | None, typer.Option(metavar="FORMAT", help="Also write every chart as a file: svg, png or pdf.")] = None,
+    watts: Annotated[
+        float | None, typer.Option(min=0.0, help="Power that a worker is assumed to draw; the report then estimates energy.")
+    ] = None,
+    json_: Json = False,
+) -> None:
     """Write a study's report from what the store holds; what is missing is named."""
+    from xstilts.report.drawings import FORMATS
+
+    form = next((form for form in FORMATS if form == charts), None)
+    if charts is not None and form is None:
+        raise StudyError(f'--charts: expected one of {", ".join(FORMATS)}, got "{charts}"{nearest(charts, FORMATS)}')
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    page, table = _report(made, store, out, place, anew=True)
+    page, table = _report(made, store, out, place, anew=True, charts=form, watts=watts)
     if json_:
         folder = page.parent
         _print_json(
@@ -404,6 +419,32 @@ def review(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
 
 
 @app.command(epilog=ANYWHERE)
+def compare(
+    ctx: typer.Context,
+    one: Annotated[str, typer.Argument(metavar="STUDY_A", help="A study file or a ready-made name.")],
+    other: Annotated[str, typer.Argument(metavar="STUDY_B", help="Another one, in the same store.")],
+    json_: Json = False,
+) -> None:
+    """Set two studies side by side: the cells that both have, B minus A with intervals, and what their designs do not share."""
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from xstilts.analysis.compare import compare as compared
+    from xstilts.report import comparison
+    from xstilts.tasks import task
+
+    place: Place = ctx.obj
+    store, first = _planned(place, one)
+    _, second = _planned(place, other)
+    found = compared(first, second, store.find, task, np.random.default_rng(0))
+    if json_:
+        _print_json({"A": first.study.name, "B": second.study.name, **asdict(found)})
+    else:
+        print(comparison(found, first.study.name, second.study.name))
+
+
+@app.command(epilog=ANYWHERE)
 def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Show how far a study is: stages done, missing, begun, and in work at this moment."""
     from xstilts.progress import label
@@ -454,7 +495,15 @@ def _check_writable(folder: Path) -> None:
         raise StoreError(f"{there}: cannot be written, so that no report can go to {folder}; choose another --out")
 
 
-def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
+def _report(
+    made: Plan,
+    store: Store,
+    out: Path | None,
+    place: Place,
+    anew: bool = False,
+    charts: Format | None = None,
+    watts: float | None = None,
+) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
     from xstilts.canon import canonical, key_of
     from xstilts.imports import stored
@@ -476,7 +525,8 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         made_report = _reviewed(_evaluated(made, store, place, own_claims()), made, store, place)
-        page = write_report(made_report, folder)
+        made_report = replace(made_report, facts=replace(made_report.facts, watts=watts))
+        page = write_report(made_report, folder, charts)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
     except OSError as error:
@@ -501,16 +551,36 @@ def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:
 
 
 def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
-    """The same with its review."""
+    """The same with its review, and with what it has cost."""
+    from xstilts.analysis.cost import costs
     from xstilts.analysis.review import of_plan
 
     manifests = _manifests(made, store)
-    return replace(found, review=of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json"))
+    review = of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json")
+    return replace(found, review=review, spent=costs(made.cells, manifests, _bodies(made, store), found.transfer.gains))
+
+
+def _bodies(made: Plan, store: Store) -> dict[str, int]:
+    """Parameters without embeddings by the key of each pretrained model whose folder is at hand."""
+    from xstilts.models import body, fetch
+    from xstilts.stages import Pretrained, root
+
+    found = {}
+    for start in {root(start).key: root(start) for start in made.models.values()}.values():
+        try:
+            entry = None if isinstance(start, Pretrained) else store.find(start.key)
+            folder = fetch(made.where[start.key], offline=True) if isinstance(start, Pretrained) else entry and entry / "encoder"
+            if folder is not None:
+                found[start.key] = body(folder)
+        except XstiltsError:
+            continue  # not at hand: no operations are counted for it
+    return found
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
-    names = ("index.html", "report.md", "scores.csv", "transfer.csv")
-    return {name: [stat.st_size, stat.st_mtime_ns] for name in names if (stat := (folder / name).stat())}
+    from xstilts.report import FILES
+
+    return {name: [stat.st_size, stat.st_mtime_ns] for name in FILES if (stat := (folder / name).stat())}
 
 
 def _still_good(stamp: Path, key: str) -> str | None:
@@ -525,6 +595,7 @@ def _still_good(stamp: Path, key: str) -> str | None:
 def _facts(made: Plan, store: Store, place: Place) -> Any:
     """What the report says beside the scores."""
     from xstilts import machine
+    from xstilts.analysis.texts import text_facts
     from xstilts.card import seen_before
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
@@ -573,6 +644,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
         sources={name: encoder.hub or encoder.path or encoder.pretrain for name, encoder in study.encoders.items()},
         seen=seen_before(made, place.data),
+        texts=text_facts(made, store, place.data),
     )
 
 
@@ -1104,8 +1176,10 @@ def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: b
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain",
-            "export", "serve", "bench")  # fmt: skip
+COMMANDS = (
+    *("run", "plan", "report", "claims", "review", "compare", "status", "tasks", "check", "score", "submit", "import", "why", "gc"),
+    *("pretrain", "export", "serve", "bench"),
+)
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

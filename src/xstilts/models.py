@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from xstilts.errors import ModelError, nearest
 
@@ -112,13 +113,25 @@ def checkpoints() -> Mapping[str, Mapping[str, object]]:
 
 def size(folder: Path) -> dict[str, int]:
     """`hidden` and `layers` of a model folder's config, as far as it names them, and `parameters` by its weight files."""
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from None
+    config = _config(folder)
     hidden = config.get("hidden_size") or config.get("d_model") or 0
     layers = config.get("num_hidden_layers") or config.get("num_layers") or 0
     return {"hidden": int(hidden), "layers": int(layers), "parameters": parameters(folder)}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from None
+    return found
+
+
+def body(folder: Path) -> int:
+    """Parameters without those of the word table, which multiply nothing. Raises ModelError."""
+    config = _config(folder)
+    width = config.get("embedding_size") or config.get("hidden_size") or config.get("d_model") or 0
+    return parameters(folder) - int(config.get("vocab_size", 0)) * int(width)
 
 
 def parameters(folder: Path) -> int:

@@ -162,16 +162,18 @@ class Sample:
         return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
 
 
-def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True) -> Interval:
+def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True, crossed: bool = False) -> Interval:
     """The interval of the mean of contrasts on different targets: seeds paired, items independent.
 
-    `groups` is the smallest number of groups of items among the targets; `known` is false where some items are not.
+    `groups` is the smallest number of groups of items among the targets; `known` is false where some items are not; for `crossed` see
+    `stats.combine`.
     """
     interval = combine(
         np.mean([per_seed for per_seed, _, _ in contrasts], axis=0),
         np.mean([sampled for _, sampled, _ in contrasts], axis=0),
         groups,
         any(trained for _, _, trained in contrasts),
+        crossed=crossed,
     )
     return interval if known else replace(interval, kind="seeds only")
 

@@ -60,8 +60,22 @@ def size(parameters: int) -> str:
     return str(parameters)
 
 
+def amount(count: float) -> str:
+    """ "950", "12.3 thousand", "1.2e15": a count that may be very large."""
+    if count < 0:
+        return MINUS + amount(-count)
+    if count >= 1e12:
+        return f"{count:.2g}"
+    for unit, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return f"{count:.0f}"
+
+
 def duration(seconds: float) -> str:
     """ "12 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 0:
+        return MINUS + duration(-seconds)
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if whole >= 10 else f"{seconds:.1f} s"
