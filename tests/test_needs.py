@@ -12,7 +12,7 @@ import pytest
 
 from engine_maker import make_model
 from study_maker import planner
-from xstilts import cli, costs, machine, models, needs
+from xstilts import arithmetic, cli, machine, models, needs
 from xstilts.errors import ModelError
 from xstilts.estimate import Speed, on_device, seconds
 from xstilts.examples import Choice, Example, Text
@@ -155,19 +155,19 @@ def test_what_a_training_needs_by_hand(tmp_path: Path) -> None:
 
     counts: Any = Fixed()
     found = needs.need(train, shape, counts, "cpu")
-    heads = costs.head("tag", 32, len(task("mini-pos").labels), 72)
+    heads = arithmetic.head("tag", 32, len(task("mini-pos").labels), 72)
     assert found.steps == 10 and found.parameters == shape.parameters + heads
     assert found.tokens == 80 * 12 + 2 * 100 * 12 / 3
-    tuning = costs.Tuning(rows=72)
-    own = costs.training(shape, tuning, 80 * 12, 80 * 150)
-    assert found.operations == own + costs.forward(shape, 2 * 100 * 12, 2 * 100 * 150)
+    tuning = arithmetic.Tuning(rows=72)
+    own = arithmetic.training(shape, tuning, 80 * 12, 80 * 150)
+    assert found.operations == own + arithmetic.forward(shape, 2 * 100 * 12, 2 * 100 * 150)
     # the largest step: three deviations above 8 rows of 12, in one micro-batch; a copy of the best state
-    passes = costs.Passes(113, 18)
-    assert found.memory == costs.train_memory(shape, tuning, passes, train.runtime.precision, heads)
+    passes = arithmetic.Passes(113, 18)
+    assert found.memory == arithmetic.train_memory(shape, tuning, passes, train.runtime.precision, heads)
     assert needs.need(train, shape, counts, "cpu", Layout(micro_tokens=40)).memory.kept < found.memory.kept / 2
     answers = needs.need(predict, shape, counts, "cpu")
-    assert answers.tokens == 1200 and answers.operations == costs.forward(shape, 1200, 15000)
-    assert answers.memory == costs.predict_memory(shape, costs.Passes(1200, 18), predict.runtime.precision, heads)
+    assert answers.tokens == 1200 and answers.operations == arithmetic.forward(shape, 1200, 15000)
+    assert answers.memory == arithmetic.predict_memory(shape, arithmetic.Passes(1200, 18), predict.runtime.precision, heads)
     speed = Speed(1e6, 2e6, launch=0.1, start=0.2, update=1e-3)
     took = found.operations / 1e6 + found.passes * 2 * 0.1 + 10 * found.trained * 1e-3
     assert seconds(found, speed, trains=True) == pytest.approx(took + 0.15)

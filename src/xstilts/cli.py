@@ -426,8 +426,6 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Set two studies side by side: the cells that both have, B minus A with intervals, and what their designs do not share."""
-    from dataclasses import asdict
-
     import numpy as np
 
     from xstilts.analysis.compare import compare as compared
