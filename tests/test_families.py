@@ -100,7 +100,7 @@ def cell(
     table = answers(stage, whole, task, room / f"{kind}-one")
     assert len(table["pred"]) == 8
     if kind != "tag":  # tags have no scores; their states are compared below
-        monkeypatch.setattr(predicting, "BUDGET", 1)  # every row in a batch of its own
+        monkeypatch.setattr(predicting, "BATCH", 1)  # every row in a batch of its own
         same(answers(stage, whole, task, room / f"{kind}-alone"), table)
         monkeypatch.undo()
     return whole

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.costs import BATCH
+from xstilts.arithmetic import BATCH
 from xstilts.engine import hf, retrieve
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, batch_of, by_length

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from xstilts import metrics
-from xstilts.costs import MICRO, MICRO_GPU
+from xstilts.arithmetic import MICRO, MICRO_GPU
 from xstilts.engine import hf, keep, mask, parallel, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.batch import Batch, Columns, batch_of, schedule
