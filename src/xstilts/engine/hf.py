@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -208,5 +209,5 @@ def config_of(folder: Path) -> dict[str, object]:
 
 
 def parameters_of(model: nn.Module) -> int:
-    """The number of parameters."""
-    return sum(p.numel() for p in model.parameters())
+    """The number of parameters; of matrices of four bits, that of the numbers that they stand for."""
+    return sum(math.prod(p.quant_state.shape) if hasattr(p, "quant_state") else p.numel() for p in model.parameters())

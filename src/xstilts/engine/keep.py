@@ -1,10 +1,14 @@
-"""Which of a training's states is its result: the best by the dev part, the last, or a mean of several."""
+"""Which of a training's states is its result: the best by the dev part, the last, or a mean of several.
+
+A state is the weights that are trained; all others stay what they were loaded as.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 
@@ -14,6 +18,18 @@ class Standing(Protocol):
     step: int
     best_step: int
     best_score: float
+
+
+def trained(whole: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by name."""
+    return {name: value for name, value in whole.named_parameters() if value.requires_grad}
+
+
+def put(state: Mapping[str, Tensor], whole: nn.Module) -> None:
+    """Give the weights that are trained the values that they have in `state`."""
+    with torch.no_grad():
+        for name, value in trained(whole).items():
+            value.copy_(state[name])
 
 
 def averaged(average: int, selections: frozenset[int]) -> tuple[int, ...]:
@@ -36,16 +52,10 @@ def after(
     standing.best_score, standing.best_step = score, standing.step
     if standing.step == last:
         return {}
-    return {name: value.detach().cpu().clone() for name, value in whole.state_dict().items()}
+    return {name: value.detach().cpu().clone() for name, value in trained(whole).items()}
 
 
-def _added(kept: dict[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
-    """`kept` plus a `count`-th of every weight; what is no real number (position numbers) is taken as it is."""
-    result = {}
-    for name, value in whole.state_dict().items():
-        now = value.detach().cpu()
-        if now.is_floating_point():
-            result[name] = now / count + kept[name] if name in kept else now / count
-        else:
-            result[name] = now.clone()
-    return result
+def _added(kept: Mapping[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
+    """`kept` plus a `count`-th of every weight."""
+    parts = {name: value.detach().cpu() / count for name, value in trained(whole).items()}
+    return {name: part + kept[name] if name in kept else part for name, part in parts.items()}

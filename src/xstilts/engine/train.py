@@ -20,9 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.engine import hf, keep, mask, vocabulary
+from xstilts.engine import adapters, hf, keep, mask, vocabulary
 from xstilts.engine import model as models
-from xstilts.engine.batch import Columns, batch_of, by_length, schedule
+from xstilts.engine.adapters import Weights
+from xstilts.engine.batch import Columns, batch_of, by_length, rng, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
 from xstilts.engine.model import Model
@@ -65,18 +66,18 @@ class Material:
 
 
 def train(
-    stage: Train, start: Path, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
+    stage: Train, start: Weights, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
     draft: Path, cache: Path, emit: Callable[[Progress], None], stop: Callable[[], bool],
 ) -> None:  # fmt: skip
-    """Train `stage` from the folder `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
+    """Train `stage` from the model in `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
 
     Raises Stopped after saving when `stop()` turns true, TrainingError for a loss that is not finite
     (naming step and examples), DataError for rows without label.
     """
     device, recipe = stage.runtime.device, stage.recipe
-    folder = models.encoder_folder(stage.start, start)
-    encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
-    hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
+    tokenizer = hf.load_tokenizer(start.encoder)
+    generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
+    encoder, adapter = adapters.prepared(start, recipe, stage.runtime.precision, generator)
     longest = min(recipe.max_length, hf.max_positions(encoder))
 
     def columns_of(rows: Rows) -> Columns:
@@ -85,21 +86,25 @@ def train(
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+        return encoded(start.encoder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
 
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
     dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
-    trimmed = None
-    if all(material.task.kind != "mask" for material in materials):
-        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
-    if trimmed is not None:
-        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
-        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
-    generator = torch.Generator().manual_seed(stage.seed)
     tasks = {m.task.name: m.task for m in materials}
-    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in tasks.items()}
+    generator = torch.Generator().manual_seed(stage.seed)
+    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start.folder) for name, task in tasks.items()}
     draws = Draws(recipe.dropout, stage.seed)
     whole = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
+    size = {"parameters": hf.parameters_of(whole), "trained": sum(p.numel() for p in keep.trained(whole).values())}
+    rows_trained = vocabulary.refusal(encoder, {task.kind for task in tasks.values()})
+    trimmed = None
+    if rows_trained is None:
+        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
+        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
+        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
+        rows_trained = f"{len(trimmed.kept):,} of {len(trimmed.table_VH):,} embedding rows"
+        if recipe.tuning != "full":
+            trimmed = None  # no table is stored: the full one need not stay in memory
     replace_dropouts(whole, draws)
     whole.to(device).train()
     model = Model(encoder, tokenizer, heads)
@@ -117,7 +122,7 @@ def train(
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
     recent: list[float] = []
-    params = [p for p in whole.parameters() if p.requires_grad]
+    params = [*keep.trained(whole).values()]
     while state.step < len(plan):
         step = plan[state.step]
         material = materials[step.share]
@@ -170,7 +175,7 @@ def train(
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best:
-        whole.load_state_dict(best)
+        keep.put(best, whole)
     if mean:
         whole.eval()
         state.best_score = _select(model, dev, pool, device, stage.runtime.precision)
@@ -179,8 +184,12 @@ def train(
         vocabulary.restore(encoder, trimmed, float(np.mean([_decay(recipe, step, len(plan)) for step in taken])))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
-    models.save(model, tasks, out)
-    (out / "log.json").write_text(json.dumps(_log(state, whole, stage), indent=1) + "\n", "utf-8")
+    if recipe.tuning == "full":
+        hf.save_encoder(encoder, tokenizer, out / "encoder")
+    elif adapter:
+        adapters.save(encoder, adapter, recipe, start.base, out / adapters.FOLDER)
+    models.save_heads(heads, tasks, out)
+    (out / "log.json").write_text(json.dumps({**_log(state, stage), **size, "trimmed": rows_trained}, indent=1) + "\n", "utf-8")
 
 
 def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> None:
@@ -193,7 +202,7 @@ def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> 
 
 
 def _optimizer(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    named = [(n, p) for n, p in whole.named_parameters() if p.requires_grad]
+    named = [*keep.trained(whole).items()]
     groups = [
         {"params": [p for n, p in named if not n.endswith(NO_DECAY)], "weight_decay": recipe.weight_decay},
         {"params": [p for n, p in named if n.endswith(NO_DECAY)], "weight_decay": 0.0},
@@ -239,9 +248,9 @@ def _select(
 
 
 def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor]) -> None:
-    """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename."""
+    """Save the weights that are trained, moments and position; the JSON that names the tensors' file is replaced last, by one rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in keep.trained(whole).items()}
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             tensors[f"adam/{number}/{name}"] = value.detach().cpu().contiguous()
@@ -266,7 +275,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    whole.load_state_dict({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
+    keep.put({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}, whole)
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -275,7 +284,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     return State(**saved), {name.removeprefix("best/"): t for name, t in tensors.items() if name.startswith("best/")}
 
 
-def _log(state: State, whole: nn.Module, stage: Train) -> dict[str, object]:
+def _log(state: State, stage: Train) -> dict[str, object]:
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return {
         "steps": state.step,
@@ -283,7 +292,6 @@ def _log(state: State, whole: nn.Module, stage: Train) -> dict[str, object]:
         "tokens": state.tokens,
         "seconds": state.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
-        "parameters": hf.parameters_of(whole),
         "best_step": state.best_step if state.best_step >= 0 else state.step,
         "dev": state.best_score if state.selections else None,
         "selections": state.selections,

@@ -9,7 +9,7 @@ Nothing is trimmed where every row takes part: a softmax over the vocabulary (ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,14 +35,21 @@ class Trimmed:
         return replace(made, ids=np.searchsorted(self.kept, made.ids).astype(np.int32))
 
 
-def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed | None:
-    """Leave only the embedding rows that `data` looks up; None, and nothing changed, where that would change more than speed.
+def refusal(model: PreTrainedModel, kinds: Iterable[str]) -> str | None:
+    """Why nothing can be trimmed where tasks of these kinds are trained; None where it can."""
+    if "mask" in kinds:
+        return "no: masked language modelling trains a softmax over the whole vocabulary"
+    if not isinstance(model.get_input_embeddings(), nn.Embedding):
+        return "no: the encoder has no table of embeddings"
+    if not hf.packs(model):
+        return f"no: {model.config.model_type} tells padding by its id, so that ids must stay"
+    return None
 
-    Families whose positions cannot be handed in tell padding by its id, so that their ids must stay.
-    """
+
+def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed:
+    """Leave only the embedding rows that `data` looks up, where nothing speaks against it (`refusal`)."""
     embedding = model.get_input_embeddings()
-    if not isinstance(embedding, nn.Embedding) or not hf.packs(model):
-        return None
+    assert isinstance(embedding, nn.Embedding)
     kept = np.unique(np.concatenate([np.unique(made.ids) for made in data])).astype(np.int64)
     trimmed = Trimmed(embedding.weight.detach(), kept, embedding.padding_idx)
     embedding.weight = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad)
@@ -56,7 +63,9 @@ def restore(model: PreTrainedModel, trimmed: Trimmed, decay: float) -> None:
     if not isinstance(embedding, nn.Embedding):
         raise TypeError(f"{type(model).__name__}: the trimmed embedding is gone")
     trained = embedding.weight.detach()
-    table = trimmed.table_VH.to(trained.device) * (decay if embedding.weight.requires_grad else 1.0)
+    table = trimmed.table_VH.to(trained.device)  # on a CPU the table itself, in which the rows are put back in place
+    if embedding.weight.requires_grad:
+        table.mul_(decay)
     table[torch.from_numpy(trimmed.kept).to(trained.device)] = trained
     embedding.weight = nn.Parameter(table)
     embedding.num_embeddings, embedding.padding_idx = len(table), trimmed.padding
