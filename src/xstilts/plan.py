@@ -196,7 +196,10 @@ def _in_proportion(parts: list[float], total: int) -> list[float]:
     return [part / sum(parts) * total for part in parts]
 
 
-_READ = {"rank": ("lora", "qlora"), "alpha": ("lora", "qlora"), "prompt_length": ("prompt",), "adapter": ("full", "lora", "qlora", "prompt")}
+# which ways of tuning read which values of a recipe
+_READ = {
+    "rank": ("lora", "qlora"), "alpha": ("lora", "qlora"), "prompt_length": ("prompt",), "adapter": ("full", "lora", "qlora", "prompt"),
+}  # fmt: skip
 
 
 def tuned(recipe: Recipe, start: Start, named: str) -> Recipe:
@@ -219,8 +222,9 @@ def tuned(recipe: Recipe, start: Start, named: str) -> Recipe:
         raise StudyError(f'{where}: the adapter that it starts with is of tuning = "{last.tuning}", not "{way}"; use "merge"')
     elif recipe.adapter == "continue":
         for name, ways in _READ.items():
-            if name != "adapter" and way in ways and getattr(recipe, name) != getattr(last, name):
-                raise StudyError(f"{where}: the adapter that it starts with has {name} {getattr(last, name):g}, not {getattr(recipe, name):g}")
+            has, wanted = getattr(last, name), getattr(recipe, name)
+            if name != "adapter" and way in ways and has != wanted:
+                raise StudyError(f"{where}: the adapter that it starts with has {name} {has:g}, not {wanted:g}")
     return recipe
 
 

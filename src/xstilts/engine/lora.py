@@ -48,7 +48,9 @@ def add(encoder: PreTrainedModel, name: str, rank: int, alpha: float, targets: t
     """Put an adapter of this name, B = 0, beside those that are there, all of them active."""
     peft = _peft()
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, bias="none")
+    known = encoder.__dict__.pop("peft_config", {})  # peft would warn of it, though several adapters are what is wanted here
     peft.inject_adapter_in_model(config, encoder, name)
+    encoder.peft_config = {**known, name: config}
     for _, layer in _layers(encoder):
         layer.set_adapter([*layer.lora_A])
 

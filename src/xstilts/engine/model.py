@@ -13,7 +13,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from xstilts.engine import hf
 from xstilts.engine.kinds import TRAINS
 from xstilts.errors import ModelError
 from xstilts.task import Task

@@ -1,0 +1,315 @@
+"""Ways of tuning: what each trains and stores, phase after phase, on tiny encoders of three families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
+from xstilts.engine import adapters, classify, hf, merge, packed, prompts
+from xstilts.engine import train as training
+from xstilts.engine.batch import batch_of
+from xstilts.engine.predict import predict
+from xstilts.engine.train import train
+from xstilts.errors import ModelError, Stopped
+from xstilts.stages import Choose, Merge, Predict, Pretrained, Recipe, Runtime, Share, Start, Train
+
+FAMILIES = ("xlm-roberta", "bert", "llama")
+SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in ("lora", "qlora")]  # peft and bitsandbytes take seconds to load
+RECIPE = Recipe(lr=3e-3, steps=6, batch=8, max_length=24, stride=4, dropout=0.1, weight_decay=0.1, rank=4, alpha=8.0, prompt_length=3)
+TASK = toy_task("classify")
+LORA = ("lora_A.weight", "lora_B.weight")
+SUFFIXES = {"lora": LORA, "qlora": LORA, "prompt": (".key", ".value"), "head": ()}
+
+
+class Bench:
+    """Trains stages of the toy task one after the other and remembers where each lies."""
+
+    def __init__(self, folder: Path, family: str = "xlm-roberta") -> None:
+        self.root, self.base = folder, Pretrained("toy")
+        self.folders = {self.base.key: make_model(folder / "base", family, positions=40)}
+        self.changed: set[str] = set()  # the tensors that the last training changed, as it names them
+
+    def weights(self, model: Start) -> adapters.Weights:
+        return adapters.weights(model, lambda each: self.folders[each.key])
+
+    def stage(self, start: Start | None = None, seed: int = 1, **recipe: object) -> Train:
+        return Train(start or self.base, (Share(rows_of(TASK)),), (rows_of(TASK, "dev"),), replace(RECIPE, **recipe), seed, Runtime())
+
+    def train(self, stage: Train, draft: str = "", halts: tuple[int, ...] = ()) -> Path:
+        folder = self.root / (draft or stage.key[:12])
+        given = list(TASK.source.read(Path(), "train", "en"))
+        calls = iter(range(1000))
+
+        def once(halt: int = 1000) -> None:
+            start = self.weights(stage.start)
+            stop = (lambda: next(calls) >= halt) if halts else (lambda: False)
+            train(stage, start, lambda _: TASK, lambda _: given, folder, self.root / "cache", lambda _: None, stop)
+
+        for halt in halts:
+            with pytest.raises(Stopped):
+                once(halt)
+        once()
+        self.folders[stage.key] = folder / "out"
+        return folder / "out"
+
+    def scores(self, model: Start) -> np.ndarray[Any, Any]:
+        from pyarrow import parquet
+
+        given = list(TASK.source.read(Path(), "test", "en"))
+        asked = Predict(model, rows_of(TASK, "test"), 24, 4, Runtime())
+        out = self.root / f"answers-{model.key[:12]}"
+        predict(asked, self.weights(model), TASK, lambda _: given, out, self.root / "cache")
+        found = parquet.read_table(out / "predictions.parquet").to_pydict()["scores"]
+        return np.asarray(found)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """`before` and `whole`: the weights before the first step of the last training, and what is trained."""
+    seen: dict[str, Any] = {}
+    optimizer = training._optimizer
+
+    def watch(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+        seen["whole"], seen["before"] = whole, {name: value.detach().clone() for name, value in whole.named_parameters()}
+        return optimizer(whole, recipe)
+
+    monkeypatch.setattr(training, "_optimizer", watch)
+    yield seen
+
+
+def states(encoder: Any) -> Tensor:
+    """Hidden states of the toy rows, without training's dropout."""
+    made = classify.encode(make_tokenizer(), toy_rows("classify"), TASK, 24, 0)
+    with torch.no_grad():
+        return hf.hidden_states(encoder.eval(), batch_of(made, np.arange(len(made.example)), "cpu"))
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("way", [*SLOW, "prompt", "head"])
+def test_two_phases_train_and_store_what_the_way_of_tuning_says(tmp_path: Path, watched: dict[str, Any], family: str, way: str) -> None:
+    bench = Bench(tmp_path, family)
+    first = bench.stage(tuning=way)
+    start = (bench.folders[bench.base.key] / "model.safetensors").read_bytes()
+    models = [first]
+    for adapter in {"prompt": ("continue", "fresh"), "head": ("merge",)}.get(way, ("continue", "fresh", "merge")):
+        models.append(bench.stage(first, seed=2, tuning=way, adapter=adapter))
+    for stage in models:
+        out = bench.train(stage)
+        changed = {n for n, p in watched["whole"].named_parameters() if not torch.equal(p, watched["before"][n])}
+        names = [name for path in out.glob("adapter/*.safetensors") for name in load_file(path)]
+        stored = {f"encoder.{name.removeprefix('base_model.model.')}" for name in names}
+        assert all(name.endswith(SUFFIXES[way]) for name in stored) and bool(stored) == (way != "head")
+        encoders = {name for name in changed if name.startswith("encoder.")}
+        number = 1 if stage.recipe.adapter == "fresh" and stage != first else 0
+        assert {name.replace(f".adapter{number}", "") for name in encoders} == stored  # its own adapter, all of it, and no more
+        assert {name for name in changed if name.startswith("heads.")} == {n for n in watched["before"] if n.startswith("heads.")}
+        own = {"lora": ("adapter_config.json", "adapter_model.safetensors"), "prompt": ("prompts.json", "prompts.safetensors"), "head": ()}
+        expected = {f"adapter/{name}" for name in own.get(way, own["lora"])}
+        assert files(out) == {"log.json", "heads/toy-classify.json", "heads/toy-classify.safetensors", *expected}
+        log = json.loads((out / "log.json").read_text())
+        assert log["trained"] == sum(watched["before"][n].numel() for n in changed) < log["parameters"]
+        if way == "qlora":
+            layers = [m for m in watched["whole"].modules() if type(m).__name__ == "Linear4bit" and hasattr(m, "quant_storage")]
+            assert len(layers) >= 12 and all(layer.weight.dtype == torch.uint8 for layer in layers)
+    assert (bench.folders[bench.base.key] / "model.safetensors").read_bytes() == start
+    found = [bench.scores(stage) for stage in models]
+    assert all(np.abs(one - two).max() > 1e-4 for i, one in enumerate(found) for two in found[:i])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("way", SLOW)
+def test_lora_in_the_weights_answers_as_lora_on_them_does(tmp_path: Path, family: str, way: str) -> None:
+    bench = Bench(tmp_path, family)
+    first = bench.stage(tuning=way)
+    second, third = bench.stage(first, tuning=way, adapter="fresh"), bench.stage(first, tuning=way, adapter="merge")
+    for stage in (first, second, third):
+        bench.train(stage)
+        model = bench.weights(stage)
+        standing = states(adapters.loaded(model))
+        assert not torch.allclose(standing, states(hf.load_encoder(model.encoder)), atol=1e-3)
+        torch.testing.assert_close(states(adapters.folded(model)), standing, atol=1e-5, rtol=1e-5)
+    # a fresh adapter has no effect before its first step; one that is trained on begins where it stood
+    model = bench.weights(second)
+    for adapter in ("fresh", "continue", "merge"):
+        encoder, _ = adapters.prepared(model, replace(RECIPE, tuning=way, adapter=adapter), "fp32", torch.Generator().manual_seed(0))
+        begins, stood = states(encoder), states(adapters.loaded(model))
+        # weights of four bits are rounded anew when an adapter has been put into them
+        torch.testing.assert_close(begins, stood, atol=1e-5 if way == "lora" or adapter != "merge" else 0.5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("adapter", ["continue", "fresh", "merge"])
+@pytest.mark.parametrize("way", [*SLOW, "prompt", "head"])
+def test_a_stopped_training_goes_on_to_the_same_bits_from_a_small_state(tmp_path: Path, way: str, adapter: str) -> None:
+    if (way, adapter) in (("prompt", "merge"), ("head", "fresh"), ("head", "merge")):
+        pytest.skip("no such phase")
+    bench = Bench(tmp_path)
+    first = bench.stage(tuning=way)
+    bench.train(first)
+    second = bench.stage(first, seed=2, tuning=way, adapter=adapter, selections=2)
+    resumed = bench.train(second, "halted", halts=(2, 4))
+    (state,) = (tmp_path / "halted/state").glob("*.safetensors")
+    with safe_open(state, "pt") as held:
+        names = {name.partition("/")[2] for name in held.keys() if name.startswith(("weights/", "best/"))}  # noqa: SIM118
+    assert names and all(".adapter" in name or name.startswith("heads.") for name in names)
+    whole = bench.train(second)
+    for name in sorted(files(whole) - {"log.json"}):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft's, of transformers
+def test_the_files_are_those_of_peft(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    bench = Bench(tmp_path)
+    stage = bench.stage(tuning="lora")
+    out = bench.train(stage)
+    theirs = PeftModel.from_pretrained(hf.load_encoder(bench.folders[bench.base.key]), out / "adapter")
+    torch.testing.assert_close(states(theirs.get_base_model()), states(adapters.loaded(bench.weights(stage))))
+    targets = json.loads((out / "adapter/adapter_config.json").read_text())["target_modules"]
+    assert sorted(targets) == ["dense", "key", "query", "value"]
+
+
+@pytest.mark.slow
+def test_full_tuning_goes_on_from_an_adapter_in_the_weights(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    first = bench.stage(tuning="lora")
+    bench.train(first)
+    second = bench.stage(first, lr=1e-30, weight_decay=0.0)
+    out = bench.train(second)
+    standing = states(adapters.loaded(bench.weights(first)))
+    torch.testing.assert_close(states(hf.load_encoder(out / "encoder")), standing, atol=1e-5, rtol=1e-5)
+    assert not (out / "adapter").exists()
+
+
+@pytest.mark.slow
+def test_models_with_adapters_are_merged_and_chosen(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    one, two = (bench.stage(tuning="lora", lr=lr) for lr in (1e-3, 3e-3))
+    logs = [json.loads((bench.train(stage) / "log.json").read_text()) for stage in (one, two)]
+    chosen = Choose((one, two), Runtime())
+    (tmp_path / "chosen").mkdir()
+    merge.choose(chosen, [bench.folders[one.key], bench.folders[two.key]], tmp_path / "chosen")
+    bench.folders[chosen.key] = tmp_path / "chosen"
+    best = one if logs[0]["dev"] >= logs[1]["dev"] else two
+    np.testing.assert_array_equal(bench.scores(chosen), bench.scores(best))
+
+    soup = Merge(bench.base, (one, two), (1.0, 1.0), "average", 1.0, 1.0, Runtime())
+    merge.merge(soup, bench.weights(bench.base), [bench.weights(one), bench.weights(two)], tmp_path / "soup")
+    name = "encoder.layer.0.output.dense.weight"
+    whole = [adapters.folded(bench.weights(stage)).state_dict()[name] for stage in (one, two)]
+    torch.testing.assert_close(hf.load_encoder(tmp_path / "soup/encoder").state_dict()[name], (whole[0] + whole[1]) / 2)
+
+
+def test_soft_prompts_are_not_put_into_weights(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    stage = bench.stage(tuning="prompt", steps=1)
+    bench.train(stage)
+    with pytest.raises(ModelError, match="soft prompts are no weights"):
+        adapters.folded(bench.weights(stage))
+
+
+@pytest.mark.parametrize("way", [pytest.param("lora", marks=pytest.mark.slow), "prompt"])
+def test_an_adapter_of_another_base_or_a_broken_one_is_refused(tmp_path: Path, way: str) -> None:
+    bench = Bench(tmp_path)
+    stage = bench.stage(tuning=way, steps=1)
+    folder = bench.train(stage) / "adapter"
+    model = bench.weights(stage)
+    with pytest.raises(ModelError, match=f"this adapter is of another base: it was trained on {bench.base.key[:12]}, and this is 0123"):
+        adapters.loaded(replace(model, base="0123"))
+    (weights,) = folder.glob("*.safetensors")
+    tensors = load_file(weights)
+    name = min(tensors)
+    save_file({key: value for key, value in tensors.items() if key != name}, weights)
+    with pytest.raises(ModelError, match="is of another base: .* does not fit"):
+        adapters.loaded(model)
+    save_file({**tensors, name: tensors[name][:, :1].contiguous()}, weights)
+    with pytest.raises(ModelError, match="is of another base: .* does not fit"):
+        adapters.loaded(model)
+    weights.write_bytes(weights.read_bytes()[:50])
+    with pytest.raises(ModelError, match="cannot be read as an adapter"):
+        adapters.loaded(model)
+
+
+# ---- soft prompts ----
+
+
+def test_prompts_stand_before_every_row_and_get_the_gradients_of_attention_row_by_row() -> None:
+    lengths = np.array([40, 39, 12, 12, 1])
+    plan = packed.layout(lengths, "cpu")
+    draw = torch.Generator().manual_seed(0)
+    count = int(lengths.sum())
+    values = [torch.randn(1, 2, count, 4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weight = torch.randn(1, count, 2, 4, generator=draw, dtype=torch.float64)
+    module = nn.Module()
+    module.prompts = nn.ModuleDict({f"adapter{i}": prompts.Prompt(2, 3 - i, 4).double() for i in range(2)})
+    learnt = [p for each in module.prompts.values() for p in (each.key, each.value)]
+    for tensor in learnt:
+        nn.init.normal_(tensor, generator=draw)
+
+    def gradients(mixed: Tensor) -> list[Tensor]:
+        return [mixed.detach(), *torch.autograd.grad((mixed * weight).sum(), [*values, *learnt])]
+
+    ours = gradients(packed.attention(module, *values, None, packed=plan)[0])
+    keys, held = prompts.prefix_of(module) or ()
+    assert keys.shape == (2, 5, 4)
+    rows = [x.split(lengths.tolist(), dim=2) for x in values]
+    plain = [
+        nn.functional.scaled_dot_product_attention(q, torch.cat([keys[None], k], 2), torch.cat([held[None], v], 2))
+        for q, k, v in zip(*rows, strict=True)
+    ]
+    theirs = gradients(torch.cat(plain, dim=2).transpose(1, 2))
+    flat = [x[0].transpose(0, 1) * f for x, f in zip(values, (0.5, 1, 1), strict=True)]
+    fused = gradients(packed._fused(*flat, plan, *(prompts.prefix_of(module) or ()))[None])
+    for one, other, third in zip(ours, theirs, fused, strict=True):
+        torch.testing.assert_close(one, other, check_dtype=False, atol=1e-5, rtol=1e-5)  # prompts' sums over rows are fp32
+        torch.testing.assert_close(third, other)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_neighbours_and_padding_do_not_move_an_answer_with_prompts(tmp_path: Path, family: str) -> None:
+    encoder, name = adapters.prepared(
+        adapters.weights(Pretrained("m"), lambda _: make_model(tmp_path / "m", family)), replace(RECIPE, tuning="prompt"), "fp32",
+        torch.Generator().manual_seed(3),
+    )  # fmt: skip
+    assert name == "adapter0" and sum(p.requires_grad for p in encoder.parameters()) == 4
+    made = classify.encode(make_tokenizer(), toy_rows("classify"), TASK, 24, 0)
+    rows = np.argsort(-made.lengths, kind="stable")
+    with torch.no_grad():
+        whole = hf.hidden_states(encoder.eval(), batch_of(made, rows, "cpu")).split(made.lengths[rows].tolist())
+        for row, own in zip(rows, whole, strict=True):
+            torch.testing.assert_close(hf.hidden_states(encoder, batch_of(made, np.array([row]), "cpu")), own, atol=1e-5, rtol=1e-5)
+
+
+def test_padded_rows_with_prompts_get_the_states_of_packed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = adapters.weights(Pretrained("m"), lambda _: make_model(tmp_path / "m"))
+    recipe = replace(RECIPE, tuning="prompt")
+    found = []
+    for first in (hf._FIRST_POSITION, {}):
+        monkeypatch.setattr(hf, "_FIRST_POSITION", first)
+        found.append(states(adapters.prepared(model, recipe, "fp32", torch.Generator().manual_seed(3))[0]))
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
+
+
+def test_families_whose_attention_takes_no_prompts_say_so(tmp_path: Path) -> None:
+    encoder = hf.load_encoder(make_model(tmp_path / "m"))
+    for module in encoder.modules():
+        if hasattr(module, "is_causal"):
+            del module.is_causal
+    with pytest.raises(ModelError, match='the attention of xlm-roberta does not go through .* use "lora"'):
+        prompts.add(encoder, "adapter0", 2)
