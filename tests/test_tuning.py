@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +16,22 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import fake_engine
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
+from study_maker import file_hash, planner
 from xstilts.engine import adapters, classify, hf, merge, packed, prompts
 from xstilts.engine import train as training
 from xstilts.engine.batch import batch_of
 from xstilts.engine.predict import predict
 from xstilts.engine.train import train
-from xstilts.errors import ModelError, Stopped
-from xstilts.stages import Choose, Merge, Predict, Pretrained, Recipe, Runtime, Share, Start, Train
+from xstilts.errors import ModelError, Stopped, StudyError
+from xstilts.plan import Plan, make_plan
+from xstilts.run import apply_keep, needed, run, weights_to_drop
+from xstilts.scores import load as load_scores
+from xstilts.stages import Choose, Makeup, Merge, Predict, Pretrained, Recipe, Runtime, Share, Start, Train, makeup, needs
+from xstilts.store import Store
+from xstilts.study import parse_study
+from xstilts.tasks import task as find_task
 
 FAMILIES = ("xlm-roberta", "bert", "llama")
 SLOW = [pytest.param(way, marks=pytest.mark.slow) for way in ("lora", "qlora")]  # peft and bitsandbytes take seconds to load
@@ -313,3 +322,134 @@ def test_families_whose_attention_takes_no_prompts_say_so(tmp_path: Path) -> Non
             del module.is_causal
     with pytest.raises(ModelError, match='the attention of xlm-roberta does not go through .* use "lora"'):
         prompts.add(encoder, "adapter0", 2)
+
+
+# ---- what a study says, and what lies in the store ----
+
+SHORT = {"steps": 2, "batch": 4, "max_length": 24, "stride": 4, "prompt_length": 2, "rank": 2}
+
+
+@pytest.fixture
+def planned(tmp_path: Path) -> Any:
+    return planner(
+        tmp_path, count=lambda rows: rows.cap or 400, intermediates=["none", "mini-ner"], targets=["mini-pos"], seeds=[1], languages=["en"]
+    )
+
+
+def models(plan: Plan) -> dict[str, Any]:
+    return {cell.intermediate: cell.predict.model for cell in plan.cells}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ({"tuning": "prompt"}, {"tuning": "prompt"}, 'which cannot be put into weights; use "continue" or "fresh"'),
+        ({"tuning": "prompt"}, {}, 'which cannot be put into weights; go on with tuning = "prompt" or "head"'),
+        ({"tuning": "lora"}, {"tuning": "qlora", "adapter": "fresh"}, 'is of tuning = "lora", not "qlora"; use "merge"'),
+        ({"tuning": "lora"}, {"adapter": "continue"}, 'is of tuning = "lora", not "full"; use "merge"'),
+        ({"tuning": "lora"}, {"tuning": "lora", "adapter": "continue", "rank": 4}, "starts with has rank 8, not 4"),
+        ({"tuning": "prompt"}, {"tuning": "prompt", "adapter": "continue", "prompt_length": 4}, "starts with has prompt_length 16, not 4"),
+    ],
+)
+def test_a_phase_that_cannot_go_on_from_the_adapter_is_refused_before_anything_runs(
+    planned: Any, first: dict[str, Any], second: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(StudyError) as caught:
+        planned(recipes={"mini-ner": first, "mini-pos": second})
+    assert said in str(caught.value) and str(caught.value).startswith('recipe of "mini-pos": adapter = ') and "\n" not in str(caught.value)
+
+
+def test_soft_prompts_are_no_part_of_a_merge(planned: Any) -> None:
+    with pytest.raises(StudyError, match="merges: mini-ner and mini-qa: soft prompts are no weights"):
+        planned(intermediates=["soup"], merges={"soup": {"of": ["mini-ner", "mini-qa"]}}, recipes={"mini-ner": {"tuning": "prompt"}})
+
+
+def test_no_key_hangs_on_what_a_way_of_tuning_does_not_read(planned: Any) -> None:
+    plain = models(planned())
+    assert models(planned(recipe={"rank": 3, "alpha": 3.0, "prompt_length": 3})) == plain
+    ways = [models(planned(recipe={"tuning": "lora", "adapter": adapter})) for adapter in ("merge", "continue", "fresh")]
+    assert len({each["mini-ner"].key for each in ways}) == 3 and len({each["none"].key for each in ways}) == 1
+    heads = [models(planned(recipe={"tuning": "head", "adapter": adapter}))["mini-ner"] for adapter in ("merge", "fresh")]
+    assert heads[0] == heads[1]
+    assert models(planned(recipe={"tuning": "lora", "rank": 4}))["none"].key != ways[0]["none"].key
+
+
+def test_what_a_model_is_made_of() -> None:
+    base = Pretrained("w")
+
+    def after(start: Start, **recipe: object) -> Train:
+        return Train(start, (Share(rows_of(TASK)),), (), Recipe(**recipe), 1, Runtime())  # type: ignore[arg-type]
+
+    full = after(base)
+    one = after(full, tuning="lora")
+    assert makeup(full) == Makeup(full) and makeup(base) == Makeup(base)
+    assert makeup(one) == Makeup(full, ((one,),)) == makeup(after(one, tuning="head"))
+    merged, goes_on, stacked = (after(one, tuning="lora", adapter=adapter) for adapter in ("merge", "continue", "fresh"))
+    assert makeup(merged) == Makeup(full, ((one,), (merged,)))
+    assert makeup(goes_on) == Makeup(full, ((goes_on,),))
+    assert makeup(stacked) == Makeup(full, ((one, stacked),))
+    last = after(stacked, tuning="lora", adapter="merge")
+    assert makeup(last) == Makeup(full, ((one, stacked), (last,)))
+    assert makeup(after(last)).base == after(last)
+    chosen = Choose((merged, replace(merged, seed=2)), Runtime())
+    assert makeup(chosen) == Makeup(full, ((one,), (chosen,)))
+    assert [each.key for each in needs(Predict(chosen, rows_of(TASK), 8, 0, Runtime()))] == [full.key, one.key, chosen.key]
+
+
+def test_what_an_adapter_stands_on_is_made_again_where_it_was_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With worker processes and a fake engine, as in test_run."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(Path(__file__).parent), os.environ.get("PYTHONPATH", ""))))
+    store = Store.open(tmp_path / "store")
+    base = fake_engine.train("base")
+    low = fake_engine.train("low", base)
+    low = replace(low, recipe=replace(low.recipe, tuning="lora"))
+    high = fake_engine.train("high", low)
+    high = replace(high, recipe=replace(high.recipe, tuning="lora", adapter="fresh"))
+    stages = (base, low, high, fake_engine.predict(high))
+    assert run(stages, {}, store, tmp_path, jobs=1, function="fake_engine:work").run == 4
+    assert weights_to_drop(stages, store, "best") == () and set(weights_to_drop(stages, store, "none")) == {base.key, low.key, high.key}
+    store.drop_weights(base.key)
+    more = (*stages, fake_engine.predict(high, language="de"))
+    assert [*needed(more, store)] == [base.key, more[-1].key]
+    order: list[tuple[str, str]] = []
+
+    def note(event: Any) -> None:
+        order.append((type(event).__name__, event.stage.key))
+
+    found = run(more, {}, store, tmp_path, jobs=2, function="fake_engine:work", on_event=note)
+    assert not found.failed and found.run == 2
+    assert order.index(("Ended", base.key)) < order.index(("Began", more[-1].key))
+    goes_on = replace(high, recipe=replace(high.recipe, adapter="continue"))  # it has taken the place of `low`
+    assert needs(fake_engine.predict(goes_on)) == (base, goes_on)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("way", "adapter"), [("prompt", "fresh"), ("lora", "merge")])
+def test_a_study_with_adapters_runs_to_its_scores_and_again_after_its_weights_are_gone(tmp_path: Path, way: str, adapter: str) -> None:
+    make_model(tmp_path / "m")
+    asked = {
+        "name": "s", "models": ["m"], "targets": ["mini-pos", "mini-retrieval"], "seeds": [1], "languages": ["en"], "keep": "none",
+        "intermediates": ["none", "mini-ner"], "encoders": {"m": {"path": "m"}}, "recipe": {**SHORT, "tuning": way, "adapter": adapter},
+        "search": {"mini-pos": {"lr": [1e-4, 1e-3]}}, "caps": {"all": {"train": 40, "dev": 10, "test": 10}},
+    }  # fmt: skip
+    plan = make_plan(parse_study(asked), tmp_path, file_hash, base=tmp_path)
+    store = Store.open(tmp_path / "store")
+    outcome = run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True)
+    assert not outcome.failed and outcome.run == len(plan.stages)
+    results = load_scores(plan.cells, store.find, find_task)
+    assert not results.missing and len(results.results) == len(plan.cells)
+    trained = [stage for stage in plan.stages if isinstance(stage, Train | Choose)]
+    for stage in trained:
+        held = files(store.entry(stage.key))
+        assert not any(name.startswith("encoder/") for name in held)
+        assert {"adapter/README.md", "adapter/trained_on.json"} <= held
+        card = (store.entry(stage.key) / "adapter/README.md").read_text()
+        assert f"; {'soft prompts of length 2' if way == 'prompt' else 'lora of rank 2'}" in card
+    assert apply_keep(plan.stages, store, "none") > 0
+    assert not needed(plan.stages, store)
+    wider = make_plan(parse_study({**asked, "languages": ["en", "de"]}), tmp_path, file_hash, base=tmp_path)
+    again = needed(wider.stages, store)
+    assert {stage.key for stage in trained} <= {*again}
+    assert sum(isinstance(stage, Predict) for stage in again.values()) == len(wider.cells) // 2
+    outcome = run(wider.stages, wider.where, store, tmp_path, jobs=1, offline=True)
+    assert not outcome.failed and outcome.run == len(again)
