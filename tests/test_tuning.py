@@ -136,8 +136,14 @@ def test_two_phases_train_and_store_what_the_way_of_tuning_says(tmp_path: Path, 
             layers = [m for m in watched["whole"].modules() if type(m).__name__ == "Linear4bit" and hasattr(m, "quant_storage")]
             assert len(layers) >= 12 and all(layer.weight.dtype == torch.uint8 for layer in layers)
     assert (bench.folders[bench.base.key] / "model.safetensors").read_bytes() == start
-    found = [bench.scores(stage) for stage in models]
-    assert all(np.abs(one - two).max() > 1e-4 for i, one in enumerate(found) for two in found[:i])
+    assert all(np.isfinite(bench.scores(stage)).all() for stage in models)
+    found = [states(adapters.loaded(bench.weights(stage))) for stage in models]
+    if way == "head":
+        assert torch.equal(found[0], found[1])
+        return
+    if way == "lora":  # W + B A in one matrix or beside each other: the same model, trained alike
+        torch.testing.assert_close(found.pop(), found[-1], atol=1e-4, rtol=1e-4)
+    assert all(float((one - two).abs().max()) > 1e-3 for i, one in enumerate(found) for two in found[:i])
 
 
 @pytest.mark.parametrize("family", FAMILIES)
