@@ -21,6 +21,7 @@ from xstilts.errors import ModelError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # peft's names
 _BEFORE = "base_model.model."  # what peft's files put before a name
+_SMALL = "is_loaded_in_4bit"  # what peft asks an encoder whether to look for layers of four bits
 
 
 def _peft() -> Any:
@@ -86,8 +87,8 @@ def fold(encoder: PreTrainedModel) -> None:
                 weight = weight + layer.get_delta_weight(adapter)
             plain.weight, plain.bias = nn.Parameter(weight), base.bias
             _replace(encoder, name, plain)
-    if hasattr(encoder, "peft_config"):
-        del encoder.peft_config
+    del encoder.peft_config
+    setattr(encoder, _SMALL, False)
 
 
 def quantise(encoder: PreTrainedModel, precision: str) -> None:
@@ -101,7 +102,7 @@ def quantise(encoder: PreTrainedModel, precision: str) -> None:
             small.bias = module.bias
             small.support_avx512bf16_for_cpu = False  # else it would answer in bf16 outside of training, and fail for narrow layers
             _replace(encoder, name, small.to(module.weight.device))
-    encoder.is_loaded_in_4bit = True  # so that peft looks for such layers
+    setattr(encoder, _SMALL, True)
 
 
 def _whole(layer: Any) -> Tensor:

@@ -50,12 +50,12 @@ def layers_of(encoder: PreTrainedModel) -> dict[str, nn.Module]:
 def add(encoder: PreTrainedModel, name: str, length: int) -> None:
     """Put prompts of zeros before every layer's keys and values, after those that are there. Raises ModelError; see `layers_of`."""
     config: Any = encoder.config
+    heads = _first(config, "num_key_value_heads", "num_attention_heads", "num_heads")
     for module in layers_of(encoder).values():
-        if not hasattr(module, "prompts"):
-            module.prompts = nn.ModuleDict()
-        heads = _first(config, "num_key_value_heads", "num_attention_heads", "num_heads")
-        width = _first(module, "head_dim", "attention_head_size", "key_value_proj_dim")
-        module.prompts[name] = Prompt(heads, length, width)
+        own: Any = getattr(module, "prompts", None)
+        if own is None:
+            own = module.prompts = nn.ModuleDict()
+        own[name] = Prompt(heads, length, _first(module, "head_dim", "attention_head_size", "key_value_proj_dim"))
 
 
 def _first(holder: Any, *names: str) -> int:

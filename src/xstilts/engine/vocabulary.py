@@ -65,8 +65,8 @@ def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed:
     kept = np.unique(np.concatenate([np.unique(made.ids) for made in data])).astype(np.int64)
     trimmed = Trimmed(embedding.weight.detach(), kept, embedding.padding_idx)
     embedding.weight = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad)
-    embedding.num_embeddings = len(kept)
-    embedding.padding_idx = int(np.searchsorted(kept, padding)) if (padding := embedding.padding_idx) in kept else None
+    place = np.flatnonzero(kept == embedding.padding_idx)
+    embedding.num_embeddings, embedding.padding_idx = len(kept), int(place[0]) if len(place) else None
     return trimmed
 
 
