@@ -94,11 +94,9 @@ def _prefixed(x_bhTD: Tensor, prefix_hPD: Tensor | None) -> Tensor:
     return torch.cat([prefix_hPD.to(x_bhTD.dtype).expand(len(x_bhTD), -1, -1, -1), x_bhTD], 2)
 
 
-def _mask(group: Group, prefix_hPD: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    """[b, 1, 1, P + T] 0 or -inf: every token sees the prompts."""
-    if group.mask is None:
-        return None
-    return nn.functional.pad(group.mask, (0 if prefix_hPD is None else prefix_hPD.shape[1], 0)).to(dtype)
+def _widened(mask: Tensor | None, prefix_hPD: Tensor | None) -> Tensor | None:
+    """[.., P + T] a mask with the prompts before it: every token sees them."""
+    return mask if mask is None or prefix_hPD is None else nn.functional.pad(mask, (prefix_hPD.shape[1], 0))
 
 
 class _Attention(torch.autograd.Function):
@@ -114,8 +112,8 @@ class _Attention(torch.autograd.Function):
             q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
             k, v = _prefixed(k, k_hPD), _prefixed(v, v_hPD)
             scores = q @ k.transpose(-1, -2)
-            if (mask := _mask(group, k_hPD, scores.dtype)) is not None:
-                scores += mask
+            if (mask := _widened(group.mask, k_hPD)) is not None:
+                scores += mask.to(scores.dtype)
             weights = scores.softmax(-1)
             out_NhD[group.tokens] = _packed(weights @ v, group)
             kept += [q, k, v, weights]
@@ -150,7 +148,8 @@ def _fused(
     parts = []
     for group in packed.groups:
         q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
-        k, v, mask = _prefixed(k, k_hPD), _prefixed(v, v_hPD), _mask(group, k_hPD, q.dtype)
+        k, v, mask = _prefixed(k, k_hPD), _prefixed(v, v_hPD), _widened(group.mask, k_hPD)
+        mask = None if mask is None else mask.to(q.dtype)
         parts.append(_packed(nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0), group))
     return torch.cat(parts)
 
@@ -162,7 +161,7 @@ def attention(
     """Attention of a packed row: [1, h, N, D] each; returns [1, N, h, D]. Full attention within each row, none between."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     q_NhD, k_NhD, v_NhD = (x[0].transpose(0, 1) for x in (query * scale, key, value))
-    prompts = prefix_of(module) or (None, None)
+    prompts = prefix_of(module, query.shape[1]) or (None, None)
     with torch.autocast(query.device.type, enabled=False):
         if query.device.type == "cpu":
             mixed: Tensor = _Attention.apply(q_NhD, k_NhD, v_NhD, packed, *prompts)

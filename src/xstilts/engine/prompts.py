@@ -28,12 +28,17 @@ class Prompt(nn.Module):
         self.key, self.value = (nn.Parameter(torch.zeros(heads, length, width)) for _ in range(2))
 
 
-def prefix_of(module: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """[h, P, D] keys and values of all prompts of an attention module, the lowest first; None where it has none."""
+def prefix_of(module: nn.Module, heads: int) -> tuple[Tensor, Tensor] | None:
+    """[heads, P, D] keys and values of all prompts of an attention module, the lowest first; None where it has none.
+
+    Where several heads of queries share one of keys, it is repeated for each of them.
+    """
     prompts = getattr(module, "prompts", None)
     if prompts is None:
         return None
-    return torch.cat([each.key for each in prompts.values()], 1), torch.cat([each.value for each in prompts.values()], 1)
+    key, value = (torch.cat([getattr(each, name) for each in prompts.values()], 1) for name in ("key", "value"))
+    shared = heads // len(key)
+    return key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
 
 
 def layers_of(encoder: PreTrainedModel) -> dict[str, nn.Module]:
@@ -72,7 +77,7 @@ def attention(
     mask = attention_mask
     if position_bias is not None:
         mask = position_bias if mask is None else position_bias + mask
-    if (prefix := prefix_of(module)) is not None:
+    if (prefix := prefix_of(module, key.shape[1])) is not None:
         key, value = (
             torch.cat([own.to(x.dtype).expand(len(x), -1, -1, -1), x], 2) for own, x in zip(prefix, (key, value), strict=True)
         )
