@@ -25,7 +25,7 @@ def trained(whole: nn.Module) -> dict[str, nn.Parameter]:
     return {name: value for name, value in whole.named_parameters() if value.requires_grad}
 
 
-def put(state: Mapping[str, Tensor], whole: nn.Module) -> None:
+def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Give the weights that are trained the values that they have in `state`."""
     with torch.no_grad():
         for name, value in trained(whole).items():

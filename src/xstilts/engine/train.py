@@ -175,7 +175,7 @@ def train(
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best:
-        keep.put(best, whole)
+        keep.put(whole, best)
     if mean:
         whole.eval()
         state.best_score = _select(model, dev, pool, device, stage.runtime.precision)
@@ -275,7 +275,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    keep.put({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")}, whole)
+    keep.put(whole, {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
