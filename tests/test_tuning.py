@@ -335,13 +335,27 @@ def test_padded_rows_with_prompts_get_the_states_of_packed_ones(tmp_path: Path, 
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
 
 
-def test_families_whose_attention_takes_no_prompts_say_so(tmp_path: Path) -> None:
-    encoder = hf.load_encoder(make_model(tmp_path / "m"))
-    for module in encoder.modules():
-        if hasattr(module, "is_causal"):
-            del module.is_causal
-    with pytest.raises(ModelError, match='the attention of xlm-roberta does not go through .* use "lora"'):
-        prompts.add(encoder, "adapter0", 2)
+def test_families_whose_attention_takes_no_prompts_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = adapters.weights(Pretrained("m"), lambda _: make_model(tmp_path / "m"))
+    said = 'the attention of xlm-roberta does not go through .* use "lora"'
+
+    def asked() -> None:
+        adapters.prepared(model, replace(RECIPE, tuning="prompt"), "fp32", torch.Generator())
+
+    with monkeypatch.context() as patch, pytest.raises(ModelError, match=said):
+        patch.setattr(packed, "prefix_of", lambda *_: None)  # one that leaves them without effect
+        asked()
+    load = hf.load_encoder
+
+    def bare(*given: Any) -> Any:
+        encoder = load(*given)
+        for module in encoder.modules():
+            vars(module).pop("is_causal", None)
+        return encoder
+
+    monkeypatch.setattr(hf, "load_encoder", bare)
+    with pytest.raises(ModelError, match=said):
+        asked()
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -21,6 +22,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from xstilts.engine import hf, lora, prompts
+from xstilts.engine.batch import Batch
 from xstilts.errors import ModelError
 from xstilts.stages import Pretrained, Recipe, Start, makeup, recipe_of
 
@@ -153,6 +155,11 @@ def _prompt(encoder: PreTrainedModel, name: str, length: int) -> None:
     prompts.add(encoder, name, length)
     if not hf.packs(encoder):
         encoder.set_attn_implementation(prompts.NAME)
+    nothing = np.zeros(1, np.int64)
+    states = hf.hidden_states(encoder, Batch(torch.zeros(2, dtype=torch.int64), np.array([2]), {}, {}, nothing, nothing))
+    reached = torch.autograd.grad(states.sum(), [*_tensors(encoder, name).values()], allow_unused=True)
+    if any(gradient is None for gradient in reached):  # a family that would leave them without effect, and not say so
+        raise prompts.refused(encoder)
 
 
 def _name(number: int) -> str:

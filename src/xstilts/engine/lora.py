@@ -21,6 +21,7 @@ from xstilts.errors import ModelError
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"  # peft's names
 _BEFORE = "base_model.model."  # what peft's files put before a name
+_KEPT = ("wo",)  # T5 gives this layer its input in the type of its matrix, which must not be that of four bits; transformers keeps it too
 _SMALL = "is_loaded_in_4bit"  # what peft asks an encoder whether to look for layers of four bits
 
 
@@ -46,8 +47,10 @@ def linear(encoder: PreTrainedModel) -> tuple[str, ...]:
 
 
 def add(encoder: PreTrainedModel, name: str, rank: int, alpha: float, targets: tuple[str, ...]) -> None:
-    """Put an adapter of this name, B = 0, beside those that are there, all of them active."""
+    """Put an adapter of this name, B = 0, beside those that are there, all of them active. Raises ModelError where it has no place."""
     peft = _peft()
+    if not targets:
+        raise ModelError(f'{encoder.config.model_type} has no linear layers of torch for "lora" to stand on; use "prompt" or "full"')
     config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, bias="none")
     known = encoder.__dict__.pop("peft_config", {})  # peft would warn of it, though several adapters are what is wanted here
     peft.inject_adapter_in_model(config, encoder, name)
@@ -92,11 +95,11 @@ def fold(encoder: PreTrainedModel) -> None:
 
 
 def quantise(encoder: PreTrainedModel, precision: str) -> None:
-    """Make the weights of all linear layers normal floats of four bits with quantised constants (QLoRA); it computes in `precision`."""
+    """Make the weights of linear layers normal floats of four bits with quantised constants (QLoRA); it computes in `precision`."""
     bnb = _bitsandbytes()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for name, module in list(encoder.named_modules()):
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and name.rpartition(".")[2] not in _KEPT:
             small = bnb.nn.Linear4bit(module.in_features, module.out_features, module.bias is not None, dtype, device="meta")
             small.weight = bnb.nn.Params4bit(module.weight.detach(), False, quant_type="nf4", compress_statistics=True)
             small.bias = module.bias

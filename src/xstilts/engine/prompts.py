@@ -41,26 +41,31 @@ def prefix_of(module: nn.Module, heads: int) -> tuple[Tensor, Tensor] | None:
     return key.repeat_interleave(shared, 0), value.repeat_interleave(shared, 0)
 
 
-def layers_of(encoder: PreTrainedModel) -> dict[str, nn.Module]:
-    """The attention modules of an encoder by name. Raises ModelError where some layer's attention takes no prompts."""
-    found = {name: module for name, module in encoder.named_modules() if hasattr(module, "is_causal")}
+def refused(encoder: PreTrainedModel) -> ModelError:
+    """The error for an encoder whose attention takes no prompts."""
+    return ModelError(
+        f'tuning = "prompt": the attention of {encoder.config.model_type} does not go through transformers\' interface, so that no '
+        'prompts can be put before its keys; use "lora"'
+    )
+
+
+def _layers(encoder: PreTrainedModel) -> list[nn.Module]:
+    """The attention modules, one a layer."""
+    found = [module for module in encoder.modules() if hasattr(module, "is_causal")]
     if len(found) != int(encoder.config.num_hidden_layers):
-        raise ModelError(
-            f'tuning = "prompt": the attention of {encoder.config.model_type} does not go through transformers\' interface, so that no '
-            'prompts can be put before its keys; use "lora"'
-        )
+        raise refused(encoder)
     return found
 
 
 def add(encoder: PreTrainedModel, name: str, length: int) -> None:
-    """Put prompts of zeros before every layer's keys and values, after those that are there. Raises ModelError; see `layers_of`."""
+    """Put prompts of zeros before every layer's keys and values, after those that are there. Raises ModelError; see `refused`."""
     config: Any = encoder.config
     heads = _first(config, "num_key_value_heads", "num_attention_heads", "num_heads")
-    for module in layers_of(encoder).values():
+    for module in _layers(encoder):
         own: Any = getattr(module, "prompts", None)
         if own is None:
             own = module.prompts = nn.ModuleDict()
-        own[name] = Prompt(heads, length, _first(module, "head_dim", "attention_head_size", "key_value_proj_dim"))
+        own[name] = Prompt(heads, length, _first(module, "head_dim", "attention_head_size", "head_size", "key_value_proj_dim"))
 
 
 def _first(holder: Any, *names: str) -> int:
