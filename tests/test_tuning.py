@@ -48,7 +48,7 @@ class Bench:
     """Trains stages of the toy task one after the other and remembers where each lies."""
 
     def __init__(self, folder: Path, family: str = "xlm-roberta") -> None:
-        self.root, self.base = folder, Pretrained("toy")
+        self.root, self.base = folder, Pretrained("toy", "mean" if family == "llama" else "first")
         self.folders = {self.base.key: make_model(folder / "base", family, positions=40)}
         self.changed: set[str] = set()  # the tensors that the last training changed, as it names them
 
@@ -329,8 +329,8 @@ def test_padded_rows_with_prompts_get_the_states_of_packed_ones(tmp_path: Path, 
     model = adapters.weights(Pretrained("m"), lambda _: make_model(tmp_path / "m"))
     recipe = replace(RECIPE, tuning="prompt")
     found = []
-    for first in (hf._FIRST_POSITION, {}):
-        monkeypatch.setattr(hf, "_FIRST_POSITION", first)
+    for packs in (hf.packs, lambda _: False):
+        monkeypatch.setattr(hf, "packs", packs)
         found.append(states(adapters.prepared(model, recipe, "fp32", torch.Generator().manual_seed(3))[0]))
     torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-5)
 
