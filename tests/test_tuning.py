@@ -22,16 +22,34 @@ from torch import Tensor, nn
 import fake_engine
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from study_maker import file_hash, planner
+from test_parallel import PLAIN, STUDY, same
+from test_parallel import planned as planned_in_parallel
 from xstilts.engine import adapters, classify, hf, merge, packed, prompts
 from xstilts.engine import train as training
 from xstilts.engine.batch import batch_of
 from xstilts.engine.predict import predict
 from xstilts.engine.train import train
 from xstilts.errors import ModelError, Stopped, StudyError
+from xstilts.needs import Counts, need, shapes
 from xstilts.plan import Plan, make_plan
 from xstilts.run import apply_keep, needed, run, weights_to_drop
 from xstilts.scores import load as load_scores
-from xstilts.stages import Choose, Makeup, Merge, Predict, Pretrained, Recipe, Runtime, Share, Start, Train, makeup, needs
+from xstilts.stages import (
+    ALONE,
+    Choose,
+    Layout,
+    Makeup,
+    Merge,
+    Predict,
+    Pretrained,
+    Recipe,
+    Runtime,
+    Share,
+    Start,
+    Train,
+    makeup,
+    stands_on,
+)
 from xstilts.store import Store
 from xstilts.study import parse_study
 from xstilts.tasks import task as find_task
@@ -359,6 +377,16 @@ def test_families_whose_attention_takes_no_prompts_say_so(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("parallel", "way"), [("ddp", "lora"), ("fsdp", "prompt")])
+def test_two_processes_train_an_adapter_as_one(tmp_path: Path, parallel: Any, way: str) -> None:
+    stages, places = planned_in_parallel(tmp_path, **PLAIN, recipe={**STUDY["recipe"], "tuning": way, "selections": 2})
+    stores = [Store.open(tmp_path / name) for name in ("one", "two")]
+    for store, layout in zip(stores, (ALONE, Layout(2, parallel, micro_tokens=100)), strict=True):
+        assert not run(stages, places, store, tmp_path, jobs=1, offline=True, layout=layout).failed
+    same(stores[1], stores[0], *stages)
+
+
+@pytest.mark.slow
 def test_the_benchmark_of_trimming_runs_on_a_small_encoder() -> None:
     script = Path(__file__).parents[1] / "benchmarks/trimming.py"
     small = "--steps 3 --repeats 1 --precision fp32 --task mini-nli --split train --vocabulary 5000 --hidden 16 --layers 1 --heads 2"
@@ -410,6 +438,19 @@ def test_soft_prompts_are_no_part_of_a_merge(planned: Any) -> None:
         planned(intermediates=["soup"], merges={"soup": {"of": ["mini-ner", "mini-qa"]}}, recipes={"mini-ner": {"tuning": "prompt"}})
 
 
+def test_what_an_adapter_needs_is_reckoned_small(planned: Any, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    trained: dict[str, int] = {}
+    for way in ("full", "lora", "prompt", "head"):
+        plan = planned(recipe={"tuning": way, "rank": 2}, intermediates=["none"], caps={"all": {"train": 20, "dev": 10}})
+        (stage,) = (each for each in plan.stages if isinstance(each, Train))
+        (shape,) = shapes(plan, store).values()
+        trained[way] = need(stage, shape, Counts(store, tmp_path), "cpu").trained
+    assert trained["head"] < trained["lora"] < trained["prompt"] < trained["full"] / 2
+    # two layers of 32: four square matrices and two of 32 x 64, keys and values of 16 places
+    assert (trained["lora"] - trained["head"], trained["prompt"] - trained["head"]) == (2 * 2 * (4 * 64 + 2 * 96), 2 * 2 * 16 * 32)
+
+
 def test_no_key_hangs_on_what_a_way_of_tuning_does_not_read(planned: Any) -> None:
     plain = models(planned())
     assert models(planned(recipe={"rank": 3, "alpha": 3.0, "prompt_length": 3})) == plain
@@ -439,7 +480,7 @@ def test_what_a_model_is_made_of() -> None:
     assert makeup(after(last)).base == after(last)
     chosen = Choose((merged, replace(merged, seed=2)), Runtime())
     assert makeup(chosen) == Makeup(full, ((one,), (chosen,)))
-    assert [each.key for each in needs(Predict(chosen, rows_of(TASK), 8, 0, Runtime()))] == [full.key, one.key, chosen.key]
+    assert [each.key for each in stands_on(Predict(chosen, rows_of(TASK), 8, 0, Runtime()))] == [full.key, one.key, chosen.key]
 
 
 def test_what_an_adapter_stands_on_is_made_again_where_it_was_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -466,7 +507,7 @@ def test_what_an_adapter_stands_on_is_made_again_where_it_was_dropped(tmp_path: 
     assert not found.failed and found.run == 2
     assert order.index(("Ended", base.key)) < order.index(("Began", more[-1].key))
     goes_on = replace(high, recipe=replace(high.recipe, adapter="continue"))  # it has taken the place of `low`
-    assert needs(fake_engine.predict(goes_on)) == (base, goes_on)
+    assert stands_on(fake_engine.predict(goes_on)) == (base, goes_on)
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ import queue
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -18,9 +19,24 @@ from typing import Any, Literal
 from xstilts import machine
 from xstilts.canon import plain
 from xstilts.errors import StoreError
-from xstilts.executors import local
+from xstilts.executors import local, torchrun
 from xstilts.models import Hub, Where
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, Translate, needs, parents, root
+from xstilts.stages import (
+    ALONE,
+    Choose,
+    Layout,
+    Merge,
+    Predict,
+    Pretrain,
+    Pretrained,
+    Progress,
+    Stage,
+    Train,
+    Translate,
+    parents,
+    root,
+    stands_on,
+)
 from xstilts.store import Store, disk_error
 
 # How libraries that do not raise OSError (tokenizers, NumPy) say that the disk refused.
@@ -28,6 +44,7 @@ _REFUSED = {
     errno.ENOSPC: re.compile(rf"\(os error {errno.ENOSPC}\)|No space left on device|\d+ requested and \d+ written"),
     errno.EROFS: re.compile(rf"\(os error {errno.EROFS}\)|Read-only file system"),
 }
+JOIN = 600.0  # seconds that a further host waits for the first to begin
 RECHECK = 0.3  # seconds between two looks at a stage that another run works on
 
 
@@ -94,14 +111,14 @@ def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
     wanted = {stage.key for stage in stages if store.find(stage.key) is None}
     for stage in reversed(stages):
         if stage.key in wanted:
-            starts = [start for start in needs(stage) if not isinstance(start, Pretrained)]
+            starts = [start for start in stands_on(stage) if not isinstance(start, Pretrained)]
             wanted |= {start.key for start in starts if store.find_weights(start.key) is None}
     return {stage.key: stage for stage in stages if stage.key in wanted}
 
 
-def default_jobs(threads: int, device: str) -> int:
-    """Workers at a time when nobody says: as many as the cores feed; one on a GPU."""
-    return 1 if device == "cuda" else max(1, machine.cores() // max(1, threads))
+def default_jobs(threads: int, device: str, layout: Layout = ALONE) -> int:
+    """Workers at a time when nobody says: as many as the cores feed; one on a GPU, and where hosts work together."""
+    return 1 if device == "cuda" or layout.nodes > 1 else max(1, machine.cores() // max(1, threads * layout.processes))
 
 
 def run(
@@ -113,11 +130,13 @@ def run(
     offline: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     function: str | None = None,
+    layout: Layout = ALONE,
 ) -> Outcome:
     """Run the stages that the store lacks, each once, on up to `jobs` worker processes.
 
     A stage that another run works on is waited for. A stage that fails takes those that stand on it
     with it; the others go on. Ctrl-C lets every stage save its state, a second one kills the workers.
+    `layout` says over how many processes each training is spread.
     `function` names another "module:function" than `executors.carry:carry_out` (tests).
     Raises StoreError when the disk is full or read-only.
     """
@@ -130,8 +149,8 @@ def run(
         if (trouble := store.broken(key)) is not None:
             on_event(Note(trouble))
     inbox: local.Inbox = queue.SimpleQueue()
-    job = {"store": str(store.path), "data": str(data), "offline": offline, "where": _as_json(where)}
-    course = _Course(store, jobs or default_jobs(threads, device), inbox, job, on_event, function, dict(todo), _ranks(todo))
+    job = {"store": str(store.path), "data": str(data), "offline": offline, "where": _as_json(where), "layout": asdict(layout)}
+    course = _Course(store, jobs or default_jobs(threads, device, layout), inbox, job, on_event, function, dict(todo), _ranks(todo))
     with store.used(), _interrupts(inbox):
         try:
             course.loop()
@@ -141,6 +160,30 @@ def run(
         raise StoreError(f"{course.fatal} ({course.ran} stages were run)")
     reused = len(stages) - len(todo) + course.found
     return Outcome(course.ran, reused, course.failed, tuple(course.skipped), course.interrupts > 0)
+
+
+def follow(stages: tuple[Stage, ...], store: Store, layout: Layout, on_event: Callable[[Event], None] = lambda event: None) -> Outcome:
+    """On a host that is not the first: lend it to the trainings of the run on the first host, until that has ended.
+
+    The hosts share the store's folder. Raises StoreError when no training begins within `JOIN` seconds.
+    """
+    pressed: local.Inbox = queue.SimpleQueue()
+    joined, since = 0, time.monotonic()
+    with _interrupts(pressed):
+        while pressed.empty():
+            todo = [stage for stage in needed(stages, store).values() if isinstance(stage, Train)]
+            begun = next((stage for stage in todo if (store.draft(stage.key) / torchrun.JOB).exists()), None)
+            if begun is not None:
+                on_event(Began(begun, 0))
+                torchrun.join(store.draft(begun.key) / torchrun.JOB, layout, lambda: not pressed.empty())
+                joined, since = joined + 1, time.monotonic()
+                continue
+            if not todo or (joined and not store.in_use()):
+                break
+            if not joined and time.monotonic() - since > JOIN:
+                raise StoreError(f"{store.path}: the first host began no training in {JOIN:.0f} seconds; do all hosts share this store?")
+            time.sleep(RECHECK)
+    return Outcome(joined, 0, {}, (), not pressed.empty())
 
 
 @dataclass
@@ -229,7 +272,7 @@ class _Course:
         """The stages whose parents are there: answers of the model in memory, then trainings, the longest chain first."""
         ready = []
         for stage in self.todo.values():
-            if not any(start.key in self.todo or start.key in self.running for start in needs(stage)):
+            if not any(start.key in self.todo or start.key in self.running for start in stands_on(stage)):
                 ready.append(stage)
         elsewhere = {other.model for other in self.workers.values() if other is not worker}
 
@@ -245,7 +288,7 @@ class _Course:
         return sorted(ready, key=order)
 
     def _there(self, stage: Stage) -> bool:
-        stands_on_it = any(start.key == stage.key for other in self.todo.values() for start in needs(other))
+        stands_on_it = any(start.key == stage.key for other in self.todo.values() for start in stands_on(other))
         return (self.store.find_weights if stands_on_it else self.store.find)(stage.key) is not None
 
     def _give(self, worker: local.Worker | None, stage: Stage) -> None:
@@ -332,7 +375,7 @@ class _Course:
         self.on_event(Failed(stage, message))
         lost = {stage.key}
         for key, other in list(self.todo.items()):  # parents first, so one pass finds all
-            if any(start.key in lost for start in needs(other)):
+            if any(start.key in lost for start in stands_on(other)):
                 lost.add(key)
                 self.skipped.append(key)
                 del self.todo[key]
@@ -342,7 +385,7 @@ def _ranks(todo: Mapping[str, Stage]) -> dict[str, float]:
     """A rough cost of the longest chain of trainings that begins with each stage: what to begin first."""
     rank = {key: _cost(stage) for key, stage in todo.items()}
     for stage in reversed(tuple(todo.values())):
-        for start in needs(stage):
+        for start in stands_on(stage):
             if start.key in todo:
                 rank[start.key] = max(rank[start.key], _cost(todo[start.key]) + rank[stage.key])
     return rank

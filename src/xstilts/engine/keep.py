@@ -11,6 +11,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from xstilts.engine.parallel import local
+
 
 class Standing(Protocol):
     """What of a training's position is read and written here."""
@@ -26,10 +28,10 @@ def trained(whole: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give the weights that are trained the values that they have in `state`."""
+    """Give the weights that are trained the values that they have in `state`: of a sharded one this process's part."""
     with torch.no_grad():
         for name, value in trained(whole).items():
-            value.copy_(state[name])
+            local(value).copy_(state[name])
 
 
 def averaged(average: int, selections: frozenset[int]) -> tuple[int, ...]:
@@ -42,6 +44,8 @@ def after(
 ) -> dict[str, Tensor]:
     """What to keep after a selection with this score; {} stands for the last state. A new best is noted in `standing`.
 
+    Of weights that are split over processes it is this process's part.
+
     With `mean` (the steps of `averaged`) it is the sum so far of their states, each over their number: the mean over one
     run of Schmidt et al. 2023 (arXiv 2305.16834).
     """
@@ -52,10 +56,10 @@ def after(
     standing.best_score, standing.best_step = score, standing.step
     if standing.step == last:
         return {}
-    return {name: value.detach().cpu().clone() for name, value in trained(whole).items()}
+    return {name: local(value).cpu().clone() for name, value in trained(whole).items()}
 
 
 def _added(kept: Mapping[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
     """`kept` plus a `count`-th of every weight."""
-    parts = {name: value.detach().cpu() / count for name, value in trained(whole).items()}
+    parts = {name: local(value).cpu() / count for name, value in trained(whole).items()}
     return {name: part + kept[name] if name in kept else part for name, part in parts.items()}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xstilts import metrics
+from xstilts.costs import BATCH
 from xstilts.engine import adapters, hf, retrieve
 from xstilts.engine.adapters import Weights
 from xstilts.engine.answers import Answered
@@ -24,8 +25,6 @@ from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.scores import PREDICTIONS, write_predictions
 from xstilts.stages import Predict, Rows, best_layer, layer_of, root
 from xstilts.task import Task
-
-BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answers
 
 
 @lru_cache(maxsize=1)
@@ -170,7 +169,7 @@ def _in_order(
     model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str
 ) -> Iterator[Tensor]:
     results: list[Tensor | None] = [None] * len(made.example)
-    for rows_B in by_length(made, np.arange(made.count), BUDGET):
+    for rows_B in by_length(made, np.arange(made.count), BATCH):
         batch = batch_of(made, rows_B, device)
         with torch.inference_mode(), hf.autocast(device, precision):
             out = forward(batch).float().cpu()
