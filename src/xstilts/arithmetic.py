@@ -481,7 +481,7 @@ def train_memory(
         # 2304.11277, section 3.3); a whole gradient and the buffer that it is reduced from
         outside = held - model.layers
         passing += FP32 * (outside + 3 * widest.parameters + (2 * max(outside, widest.parameters) if tuning.body else 0))
-    put_back = device == "cpu" and tuning.rows is not None
+    put_back = device == "cpu" and tuning.rows is not None and tuning.body
     return Memory(
         process=_process(model, device),
         weights=round(weights + (FP32 * model.words if put_back else 0)),  # the file of the full table is mapped

@@ -54,6 +54,8 @@ def check_folder(folder: Path, names: Sequence[str] = FILES) -> None:
     """Raise ModelError unless `folder` holds a transformers model with safetensors weights and a tokenizer."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: an adapter without its encoder; put it into the encoder's weights first (peft's merge_and_unload)")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no config.json; a model folder is what transformers' save_pretrained writes")
     if not any(folder.glob("model*.safetensors")):

@@ -262,7 +262,16 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
 
 def tuning_of(recipe: Recipe, rows: int | None) -> Tuning:
     """What a recipe trains of a model; `rows` of its word table take part (None: all)."""
-    return Tuning(embeddings=not recipe.freeze_embeddings, frozen=recipe.freeze_layers, rows=rows)
+    full = Tuning(embeddings=not recipe.freeze_embeddings, frozen=recipe.freeze_layers, rows=rows)
+    match recipe.tuning:
+        case "full":
+            return full
+        case "head":
+            return replace(full, body=False)
+        case "prompt":
+            return replace(full, body=False, prompt=recipe.prompt_length)
+        case "lora" | "qlora":  # weights of four bits are loaded with 32 first
+            return replace(full, body=False, rank=recipe.rank)
 
 
 def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> Need:

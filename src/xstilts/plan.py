@@ -22,6 +22,7 @@ from xstilts.stages import (
     Predict,
     Pretrain,
     Pretrained,
+    Recipe,
     Rows,
     Runtime,
     Seq2Seq,
@@ -31,6 +32,8 @@ from xstilts.stages import (
     Train,
     Translate,
     lineage,
+    makeup,
+    recipe_of,
     root,
     rows_read,
 )
@@ -196,6 +199,38 @@ def draws(mix: Mix, sizes: tuple[int, ...], text: tuple[bool, ...]) -> tuple[flo
 
 def _in_proportion(parts: list[float], total: int) -> list[float]:
     return [part / sum(parts) * total for part in parts]
+
+
+# which ways of tuning read which values of a recipe
+_READ = {
+    "rank": ("lora", "qlora"), "alpha": ("lora", "qlora"), "prompt_length": ("prompt",), "adapter": ("full", "lora", "qlora", "prompt"),
+}  # fmt: skip
+
+
+def tuned(recipe: Recipe, start: Start, named: str) -> Recipe:
+    """`recipe` as it is carried out from `start`: what its way of tuning does not read has its default, so that no key hangs on it.
+
+    Raises StudyError where the way of tuning cannot go on from the adapter that `start` stands on. `named` says whose recipe it is.
+    """
+    groups = makeup(start).groups
+    below = tuple(map(recipe_of, groups[-1])) if groups else ()
+    unread = [name for name, ways in _READ.items() if recipe.tuning not in ways or (name == "adapter" and not below)]
+    recipe = replace(recipe, **{name: getattr(Recipe(), name) for name in unread})
+    if not below or recipe.tuning == "head":
+        return recipe
+    where, way, last = f'recipe of "{named}": adapter = "{recipe.adapter}"', recipe.tuning, below[-1]
+    if recipe.adapter == "merge":
+        if any(each.tuning == "prompt" for each in below):
+            then = 'use "continue" or "fresh"' if way == "prompt" else 'go on with tuning = "prompt" or "head"'
+            raise StudyError(f"{where}: the model starts with soft prompts, which cannot be put into weights; {then}")
+    elif last.tuning != way:
+        raise StudyError(f'{where}: the adapter that it starts with is of tuning = "{last.tuning}", not "{way}"; use "merge"')
+    elif recipe.adapter == "continue":
+        for name, ways in _READ.items():
+            has, wanted = getattr(last, name), getattr(recipe, name)
+            if name != "adapter" and way in ways and has != wanted:
+                raise StudyError(f"{where}: the adapter that it starts with has {name} {has:g}, not {wanted:g}")
+    return recipe
 
 
 def parts_of(study: Study, task: Task) -> Parts:
@@ -560,7 +595,7 @@ class _Planner:
         joint = self._names_target(step)
         named = step if step in study.mixes else target.name if joint else ingredient(step)[0]
         fallback = target.name if joint else task_named(study, named)
-        recipe = study.recipes.get(named) or study.recipe_of(fallback)
+        recipe = tuned(study.recipes.get(named) or study.recipe_of(fallback), start, named)
         tasks = [target] if joint and target.trains else [find_task(n) for n in dict.fromkeys(share.rows.task for share in shares)]
         chosen_on = [task for task in tasks if task.kind != "mask"]
         select: tuple[Rows, ...] = ()
@@ -585,6 +620,8 @@ class _Planner:
             for each in seeds:
                 parts.append(self._after(start, steps_of(chain), target, language, each, runtime))
                 own.append(weight)
+        if any(recipe_of(each).tuning == "prompt" for part in (start, *parts) for group in makeup(part).groups for each in group):
+            raise StudyError(f"merges: {' and '.join(merged.of)}: soft prompts are no weights, so that they cannot be merged")
         scale = merged.scale if merged.scale is not None else {"arithmetic": 0.4}.get(merged.method, 1.0)
         density = merged.density if merged.method == "ties" else 1.0
         return Merge(start, tuple(parts), tuple(own), merged.method, scale, density, runtime)

@@ -391,6 +391,12 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
     for name in ("selections", "freeze_layers", "average"):
         if getattr(recipe, name) < 0:
             raise StudyError(f"{where}.{name}: expected 0 or more, got {getattr(recipe, name)}")
+    for name in ("rank", "alpha", "prompt_length"):
+        if not getattr(recipe, name) > 0:
+            raise StudyError(f"{where}.{name}: expected more than 0, got {getattr(recipe, name)}")
+    if recipe.tuning != "full" and (recipe.freeze_embeddings or recipe.freeze_layers):
+        name = "freeze_embeddings" if recipe.freeze_embeddings else "freeze_layers"
+        raise StudyError(f'{where}.{name}: tuning = "{recipe.tuning}" leaves every weight of the encoder as it is; freezing is of "full"')
     if recipe.average > recipe.selections:
         raise StudyError(f"{where}.average: the mean is over states at selections, and there are {recipe.selections} of {recipe.average}")
 

@@ -13,10 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from xstilts.engine import hf
 from xstilts.engine.kinds import TRAINS
 from xstilts.errors import ModelError
-from xstilts.stages import Pretrained, Start
 from xstilts.task import Task
 
 
@@ -29,16 +27,10 @@ class Model:
     heads: Mapping[str, nn.Module]
 
 
-def encoder_folder(start: Start, folder: Path) -> Path:
-    """Where the transformers folder of a start lies: a Pretrained is one, an entry of the store holds one."""
-    return folder if isinstance(start, Pretrained) else folder / "encoder"
-
-
-def save(model: Model, tasks: Mapping[str, Task], folder: Path) -> None:
-    """Write `encoder/` and `heads/` as INTERFACES of the store have it."""
-    hf.save_encoder(model.encoder, model.tokenizer, folder / "encoder")
+def save_heads(heads: Mapping[str, nn.Module], tasks: Mapping[str, Task], folder: Path) -> None:
+    """Write `heads/`: the weights of each, and what it answers."""
     (folder / "heads").mkdir()
-    for name, head in model.heads.items():
+    for name, head in heads.items():
         save_file({k: v.detach().cpu().contiguous() for k, v in head.state_dict().items()}, folder / "heads" / f"{name}.safetensors")
         facts = {"kind": tasks[name].kind, "labels": list(tasks[name].labels), "version": tasks[name].version}
         (folder / "heads" / f"{name}.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8")

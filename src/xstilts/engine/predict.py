@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from xstilts import metrics
 from xstilts.arithmetic import BATCH
-from xstilts.engine import hf, retrieve
+from xstilts.engine import adapters, hf, retrieve
+from xstilts.engine.adapters import Weights
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
-from xstilts.engine.model import Model, encoder_folder, load_head
+from xstilts.engine.model import Model, load_head
 from xstilts.errors import DataError
 from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.scores import PREDICTIONS, write_predictions
@@ -27,16 +28,17 @@ from xstilts.task import Task
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, device: str) -> Model:
+def _loaded(model: Weights, device: str, precision: str) -> Model:
     """The last model used: a target model predicts in many languages one after the other."""
-    return Model(hf.load_encoder(folder, device=device).eval(), hf.load_tokenizer(folder), {})
+    encoder = nn.Module.to(adapters.loaded(model, precision), device).eval()
+    return Model(encoder, hf.load_tokenizer(model.encoder), {})
 
 
 def predict(
-    stage: Predict, model: Path, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path,
+    stage: Predict, model: Weights, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path,
     measured: Sequence[Mapping[str, float]] = (),
 ) -> None:  # fmt: skip
-    """Write predictions.parquet and facts.json into `out`. `model` is the folder of stage.model.
+    """Write predictions.parquet and facts.json into `out`. `model` is where stage.model lies.
 
     `measured` are the facts of stage.choosers, in order: with layer "dev" they say which layer to take.
     Raises DataError for rows without label, ModelError when model and task do not fit.
@@ -45,14 +47,13 @@ def predict(
     examples = load(stage.rows)
     _refuse_unlabelled(examples, task, stage.rows)
     device = stage.runtime.device
-    loaded = _loaded(encoder_folder(stage.model, model), device)
+    loaded = _loaded(model, device, stage.runtime.precision)
     hf.check_pool(loaded.encoder, (stage.pool or "mean") if task.kind == "retrieve" else root(stage).pool)
     longest = min(stage.max_length, hf.max_positions(loaded.encoder))
-    folder = encoder_folder(stage.model, model)
 
     def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
-        made = encoded(folder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
-        hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), folder)
+        made = encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), model.encoder)
         return made
 
     made = columns_of(stage.rows, lambda: examples)
@@ -65,7 +66,7 @@ def predict(
             tune = (labelled, columns_of(stage.tune, lambda: labelled))
         answered, layers = _retrieved(loaded, stage, task, examples, made, tune, measured)
     else:
-        head = load_head(model, loaded.encoder, task).to(device).eval()
+        head = load_head(model.folder, loaded.encoder, task).to(device).eval()
         rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
         answered = ANSWERS[task.kind].answers(rows, made, examples, task)
     out.mkdir(parents=True, exist_ok=True)
