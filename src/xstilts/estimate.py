@@ -290,10 +290,11 @@ def _kept(store: Store, name: str, measured: Callable[[], float]) -> float:
 
 
 def _sort(stage: Stage, size: Size | None) -> str:
-    """Stages of one sort run at one rate: what they do, the encoder's size, precision, threads, device."""
+    """Stages of one sort run at one rate: what they do, the encoder's size and form, precision, threads, device."""
     shape = f"{size.hidden}x{size.layers}/{size.parameters}" if size is not None else "?"
     runtime: Runtime = stage.runtime
-    return f"{type(stage).__name__} {shape} {runtime.precision} {runtime.threads} {runtime.device}"
+    form = "" if isinstance(stage, Translate) or root(stage).form == "heads" else " text"
+    return f"{type(stage).__name__} {shape} {runtime.precision} {runtime.threads} {runtime.device}{form}"
 
 
 def _rates(

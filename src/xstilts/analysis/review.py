@@ -32,6 +32,7 @@ from xstilts.stages import Choose, Merge, Pretrain, Pretrained, Rows, Start, Tra
 from xstilts.stats import MIN_SEEDS, detectable, holm
 from xstilts.store import write_json
 from xstilts.task import Task
+from xstilts.study import UNTUNED
 from xstilts.tasks import task as find_task
 
 Verdict = Literal["good", "caution", "bad", "cannot say"]
@@ -588,7 +589,7 @@ def selection(evidence: Evidence) -> Finding:
 
 def same_data(evidence: Evidence) -> Finding:
     """Whether cells whose intermediate step read the target's training rows are marked; judged by the texts of the rows."""
-    choices = {(c.model, c.intermediate, c.target): c for c in evidence.cells if c.intermediate != BASELINE}
+    choices = {(c.model, c.intermediate, c.target): c for c in evidence.cells if c.intermediate not in (BASELINE, UNTUNED)}
     if not choices:
         return _open("the study has no intermediate step")
     marked = [place for place, cell in choices.items() if cell.same_data]
@@ -689,7 +690,7 @@ def chance(evidence: Evidence) -> Finding:
     verdicts: list[Verdict] = []
     reasons: list[str] = []
     for target, task in evidence.tasks.items():
-        mine = [row for row in evidence.transfer.levels if row.target == target]
+        mine = [row for row in evidence.transfer.levels if row.target == target and row.intermediate != UNTUNED]
         first = [row for row in mine if row.language == task.train_language] or [row for row in mine if not row.language]
         if task.chance is None or not first:
             continue

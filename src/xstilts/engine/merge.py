@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from xstilts.engine import hf
-from xstilts.engine.model import encoder_folder
+from xstilts.engine.model import encoder_folder, load_body
 from xstilts.errors import ModelError
 from xstilts.stages import Choose, Merge
 
@@ -22,11 +22,11 @@ State = Mapping[str, Tensor]
 def merge(stage: Merge, base: Path, parts: Sequence[Path], out: Path) -> None:
     """Write the merged encoder into `out/encoder`. Raises ModelError when the parts are not of one shape."""
     folder = encoder_folder(stage.base, base)
-    encoder = hf.load_encoder(folder)
+    encoder = load_body(stage.base, folder)
     start = {name: value.clone() for name, value in encoder.state_dict().items()}
     states = []
     for part, path in zip(stage.parts, parts, strict=True):
-        state = hf.load_encoder(encoder_folder(part, path)).state_dict()
+        state = load_body(part, encoder_folder(part, path)).state_dict()
         if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in start.items()}:
             raise ModelError(f"{path.name[:12]}: its encoder has other weights than the one that it is merged onto")
         states.append(state)

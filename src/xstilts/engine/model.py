@@ -13,16 +13,16 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from xstilts.engine import hf
+from xstilts.engine import hf, lm, text
 from xstilts.engine.kinds import TRAINS
 from xstilts.errors import ModelError
-from xstilts.stages import Pretrained, Start
+from xstilts.stages import Pretrained, Start, root
 from xstilts.task import Task
 
 
 @dataclass(frozen=True)
 class Model:
-    """An encoder with its tokenizer and one head a task."""
+    """An encoder with its tokenizer and one head a task; in the form "text" a whole model, without heads."""
 
     encoder: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -32,6 +32,21 @@ class Model:
 def encoder_folder(start: Start, folder: Path) -> Path:
     """Where the transformers folder of a start lies: a Pretrained is one, an entry of the store holds one."""
     return folder if isinstance(start, Pretrained) else folder / "encoder"
+
+
+def load_body(start: Start, folder: Path, dropout: float = 0.0, device: str = "cpu") -> PreTrainedModel:
+    """What of a start is trained, out of its transformers folder: the encoder, or in the form "text" the whole model."""
+    return (lm.load if root(start).form == "text" else hf.load_encoder)(folder, dropout, device)
+
+
+def text_form(start: Start, body: PreTrainedModel, asks: bool, natural: bool = False) -> text.Form | None:
+    """How rows are made for a model in the form "text"; None for one with heads."""
+    return text.Form(lm.is_decoder(body), asks, natural) if root(start).form == "text" else None
+
+
+def longest(start: Start, body: PreTrainedModel, asked: int) -> int:
+    """The most tokens of a row (of an input, in the form "text") that the model can take, at most `asked`."""
+    return lm.longest_input(body, asked) if root(start).form == "text" else min(asked, hf.max_positions(body))
 
 
 def save(model: Model, tasks: Mapping[str, Task], folder: Path) -> None:

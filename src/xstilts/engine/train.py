@@ -20,11 +20,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.engine import hf, keep, mask, vocabulary
+from xstilts.engine import hf, keep, mask, text, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.batch import Columns, batch_of, by_length, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
-from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
+from xstilts.engine.kinds import ANSWERS, TRAINS, Steps, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.predict import logits as predict_logits
 from xstilts.errors import DataError, Stopped, TrainingError
@@ -34,6 +34,8 @@ from xstilts.task import Task
 
 MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
 MICRO_GPU = 16384
+WIDE = 4  # as text micro-batches are so many times smaller: a target token has a logit for every piece of the vocabulary
+NO_HEAD = nn.Identity()
 SAVE_EVERY = 60.0  # seconds between two saved states
 REPORT_EVERY = 0.5
 FORM = 2  # of a saved state; a state of another form is not resumed, the training starts anew
@@ -75,29 +77,32 @@ def train(
     """
     device, recipe = stage.runtime.device, stage.recipe
     folder = models.encoder_folder(stage.start, start)
-    encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
+    encoder, tokenizer = models.load_body(stage.start, folder, recipe.dropout), hf.load_tokenizer(folder)
     hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
-    longest = min(recipe.max_length, hf.max_positions(encoder))
+    longest = models.longest(stage.start, encoder, recipe.max_length)
+    as_text, asked = (models.text_form(stage.start, encoder, asks) for asks in (False, True))
 
-    def columns_of(rows: Rows) -> Columns:
+    def columns_of(rows: Rows, form: text.Form | None) -> Columns:
         def labelled() -> list[Example]:
             examples = load(rows)
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache, form)
 
-    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
-    dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
+    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows, as_text)) for share in stage.mix]
+    dev = [(task_of(rows.task), columns_of(rows, asked), load(rows), rows.language) for rows in stage.select]
     trimmed = None
-    if all(material.task.kind != "mask" for material in materials):
+    # a softmax over the vocabulary has a gradient at every row: masked language modelling, and every target token as text
+    if as_text is None and all(material.task.kind != "mask" for material in materials):
         trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
     if trimmed is not None:
         materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
         dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
     generator = torch.Generator().manual_seed(stage.seed)
     tasks = {m.task.name: m.task for m in materials}
-    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in tasks.items()}
+    headed = tasks if as_text is None else {}
+    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in headed.items()}
     draws = Draws(recipe.dropout, stage.seed)
     whole = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
     replace_dropouts(whole, draws)
@@ -113,7 +118,7 @@ def train(
     mean = keep.averaged(recipe.average, at)
 
     pool = root(stage).pool
-    budget = MICRO if device == "cpu" else MICRO_GPU
+    budget = (MICRO if device == "cpu" else MICRO_GPU) // (1 if as_text is None else WIDE)
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
     recent: list[float] = []
@@ -121,7 +126,8 @@ def train(
     while state.step < len(plan):
         step = plan[state.step]
         material = materials[step.share]
-        kind, head = TRAINS[material.task.kind], heads[material.task.name]
+        kind: Steps = TRAINS[material.task.kind] if as_text is None else text
+        head = heads.get(material.task.name, NO_HEAD)
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, state.step, len(plan))
         total, targets = 0.0, 0
@@ -129,7 +135,8 @@ def train(
             batch = batch_of(material.columns, rows_B, device)
             if material.task.kind == "mask":
                 batch = mask.masked(batch, tokenizer, recipe.mask_rate, stage.seed, state.step)
-            draws.at(state.step, rows_B + (step.share << 40), batch.lengths)
+            # a model that reads input and target apart never sees a row of these lengths: it goes by whole rows
+            draws.at(state.step, rows_B + (step.share << 40), batch.lengths if as_text is None else np.zeros_like(batch.lengths))
             with hf.autocast(device, stage.runtime.precision):
                 logits = kind.logits(encoder, head, batch, pool)
                 summed, count = kind.loss(logits, batch)
@@ -152,7 +159,7 @@ def train(
         state.seconds = now - started
         if state.step in at:
             whole.eval()
-            score = _select(model, dev, pool, device, stage.runtime.precision)
+            score = _select(model, dev, pool, device, stage.runtime.precision, asked)
             whole.train()
             state.selections.append([state.step, score])
             best = keep.after(best, whole, state, score, mean, len(plan))
@@ -170,10 +177,10 @@ def train(
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best:
-        whole.load_state_dict(best)
+        keep.put(whole, best)
     if mean:
         whole.eval()
-        state.best_score = _select(model, dev, pool, device, stage.runtime.precision)
+        state.best_score = _select(model, dev, pool, device, stage.runtime.precision, asked)
     if trimmed is not None:
         taken = mean or (state.best_step if state.best_step >= 0 else len(plan),)
         vocabulary.restore(encoder, trimmed, float(np.mean([_decay(recipe, step, len(plan)) for step in taken])))
@@ -226,13 +233,18 @@ def _selection_steps(steps: int, selections: int) -> frozenset[int]:
 
 
 def _select(
-    model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str
-) -> float:
+    model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str,
+    asked: text.Form | None,
+) -> float:  # fmt: skip
     """The mean headline score over the tasks of the mix on their English dev parts, on 0-100."""
     scores = []
     for task, made, examples, language in dev:
-        rows = list(predict_logits(model, model.heads[task.name], task, made, pool, device, precision))
-        answered = ANSWERS[task.kind].answers(rows, made, examples, task)
+        if asked is not None:
+            body, budget = model.encoder, MICRO // WIDE
+            answered, _ = text.answers(body, model.tokenizer, asked, made, examples, task, language, device, precision, budget)
+        else:
+            rows = list(predict_logits(model, model.heads[task.name], task, made, pool, device, precision))
+            answered = ANSWERS[task.kind].answers(rows, made, examples, task)
         gold, pred = [gold_of(e) for e in examples], [a.pred for a in answered]
         scores.append(metrics.items(task.metrics[0], task, language, gold, pred).value)
     return float(np.mean(scores))
@@ -241,7 +253,7 @@ def _select(
 def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor]) -> None:
     """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in keep.weights(whole).items()}
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             tensors[f"adam/{number}/{name}"] = value.detach().cpu().contiguous()
@@ -266,7 +278,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    whole.load_state_dict({name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
+    keep.put(whole, {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
