@@ -58,8 +58,10 @@ def make_writer(folder: Path, family: str, texts: Sequence[str], width: int = 32
     torch.manual_seed(seed)
     tokenizer = make_tokenizer(texts, end=family in ("mt5", "t5"), begin=family in ("llama", "gemma2"))
     shape = {"vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 1}
-    seq2seq = {**shape, "d_model": width, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0, "dropout_rate": 0.1}
-    causal = {**shape, "bos_token_id": 3, "hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
+    layers = {"d_model": width, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    seq2seq = {**shape, **layers, "decoder_start_token_id": 0, "dropout_rate": 0.1}
+    deep = {"hidden_size": width, "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 128}
+    causal = {**shape, **deep, "bos_token_id": 3}
     wide = {"intermediate_size": 64, "num_key_value_heads": 2}
     match family:
         case "mt5":

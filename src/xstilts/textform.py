@@ -202,16 +202,25 @@ def chunks(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
 def answer(example: Passage, output: str, task: Task, language: str, natural: bool = False) -> tuple[str, Found]:
     """The answer that an output stands for: as it stands in the context where that holds it, whatever its spaces; else the output.
 
-    Compared by compatibility decomposition, which tokenizers that normalise do not undo, without white space and format signs.
+    Compared by compatibility decomposition, which tokenizers that normalise do not undo, without white space; where that finds
+    nothing, without format signs (zero-width spaces) too.
     """
     text = (output.strip().splitlines() or [""])[0].strip() if natural else output.strip()
     if not text or (natural and task.no_answer and text.strip(".").lower() == NONE):
         return "", Found()
-    wanted, there = "".join(c for c, _ in _flat(text)), list(_flat(example.context))
-    at = "".join(c for c, _ in there).find(wanted)
-    if wanted and at >= 0:
-        return example.context[there[at][1] : there[at + len(wanted) - 1][1] + 1], Found(1, 1)
+    if there := next(filter(None, (_standing(example.context, text, signs) for signs in (True, False))), ""):
+        return there, Found(1, 1)
     return text, Found(1, 0, int(foreign(text, language)))
+
+
+def _standing(context: str, text: str, signs: bool) -> str:
+    """`text` as it stands in the context: the first place that is cut into words as it is, else the first; "" where there is none."""
+    wanted, flat = "".join(c for c, _ in _flat(text, signs)), list(_flat(context, signs))
+    whole = "".join(c for c, _ in flat)
+    starts = [found.start() for found in re.finditer(f"(?={re.escape(wanted)})", whole)] if wanted else []
+    places = [context[flat[at][1] : flat[at + len(wanted) - 1][1] + 1] for at in starts]
+    cut = spaced(unicodedata.normalize("NFKC", text))
+    return next((place for place in places if spaced(unicodedata.normalize("NFKC", place)) == cut), places[0] if places else "")
 
 
 def tags(words: Sequence[str], output: str, task: Task, language: str, natural: bool = False) -> tuple[tuple[str, ...], Found]:
@@ -246,11 +255,11 @@ def _place(flat: Sequence[str], tagged: Sequence[str], name: str, cursor: int) -
     return None
 
 
-def _flat(text: str) -> Iterator[tuple[str, int]]:
-    """The characters that are compared, each with the number of the one that it comes from."""
+def _flat(text: str, signs: bool = False) -> Iterator[tuple[str, int]]:
+    """The characters that are compared, each with the number of the one that it comes from; `signs`: format signs too."""
     for number, whole in enumerate(text):
         for c in unicodedata.normalize("NFKD", whole):
-            if not c.isspace() and unicodedata.category(c) not in ("Cc", "Cf"):
+            if not c.isspace() and unicodedata.category(c) not in (("Cc",) if signs else ("Cc", "Cf")):
                 yield c, number
 
 

@@ -31,8 +31,8 @@ from xstilts.scores import CellLike, TaskOf
 from xstilts.stages import Choose, Merge, Pretrain, Pretrained, Rows, Start, Train, lineage, rows_read
 from xstilts.stats import MIN_SEEDS, detectable, holm
 from xstilts.store import write_json
-from xstilts.task import Task
 from xstilts.study import UNTUNED
+from xstilts.task import Task
 from xstilts.tasks import task as find_task
 
 Verdict = Literal["good", "caution", "bad", "cannot say"]

@@ -226,13 +226,13 @@ def method(report: Report) -> tuple[str, ...]:
     ]
     if any(level.intermediate == UNTUNED for level in report.transfer.levels):
         lines.append(
-            f'"{UNTUNED}" is the pretrained model asked in plain words, without any training: one answer for all seeds, so that its interval '
-            "holds the items alone; it is after no task and has no gain."
+            f'"{UNTUNED}" is the pretrained model asked in plain words, without any training: one answer for all seeds, so that its '
+            "interval holds the items alone; it is after no task and has no gain."
         )
     if report.facts.written:
         lines.append(
-            "Wrong script: shares of the names and answers that a model wrote which do not stand in its input and of whose letters more than "
-            "half are of a script that the language is not written in. Languages that share a script are not told apart."
+            "Wrong script: the share of the names and answers that a model wrote which do not stand in its input and of whose letters "
+            "more than half are of a script that the language is not written in. Languages that share a script are not told apart."
         )
     if report.transfer.trends:
         lines.append("Trends are least-squares slopes over log2 of the parameters of these few models; nothing is extrapolated.")
