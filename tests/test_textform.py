@@ -135,7 +135,8 @@ def test_wrong_scripts_by_hand() -> None:
     assert answer(passage, "Moscow", squad, "zh") == ("Moscow", Found(1, 0, 1))
     assert answer(passage, "北京", squad, "zh")[1] == Found(1, 0, 0)  # another answer, in the right script
     assert answer(passage, "Moscú", squad, "de")[1] == Found(1, 0, 0)  # Spanish for German is not seen
-    assert [foreign("東京タワー", "ja"), foreign("東京タワー", "zh"), foreign("서울 大", "ko"), foreign("ＡＢＣ", "en")] == [False, True, False, False]
+    assert not any(foreign(text, language) for text, language in (("東京タワー", "ja"), ("서울 大", "ko"), ("ＡＢＣ", "en")))
+    assert foreign("東京タワー", "zh")
     assert [foreign("1989!", "ar"), foreign("عام abc", "ar"), foreign("عام abcd", "ar"), foreign("", "ru")] == [False, False, True, False]
 
 

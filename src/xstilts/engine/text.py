@@ -171,7 +171,7 @@ class _Spelling:
 
         `ended` with the end token, which a model that was not tuned has no reason to write there.
         """
-        if task.kind == "classify":
+        if task.kind == "classify" or ended:  # options that a model is asked to go on with may be alike
             self._distinct({text: tuple(self.ids(text)) for text in texts}, task)
         return [[*self.ids(text), self.end] if ended or not self.ids(text) else self.ids(text) for text in texts]
 
