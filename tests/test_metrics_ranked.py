@@ -19,7 +19,7 @@ from xstilts.errors import ScoreError
 from xstilts.metrics import mining, ragged
 from xstilts.metrics.answers import mlqa_words
 from xstilts.metrics.items import Floats
-from xstilts.metrics.mining import best_threshold, mine, mined_f1, mined_precision, mined_recall, two_fold
+from xstilts.metrics.mining import Mined, best_threshold, mine, mined_f1, mined_precision, mined_recall, two_fold
 from xstilts.metrics.ranks import average_precision, rank_consistency, score_consistency
 from xstilts.task import Task
 
@@ -227,6 +227,9 @@ def test_thresholds_of_hard_cases() -> None:
     mined = mine(np.eye(3) + 0.1, np.eye(3) + 0.1)
     assert best_threshold(mined, frozenset({(0, 1)})) == float("inf")  # nothing right: nothing kept
     assert len(mined.above(best_threshold(mined, frozenset({(0, 0)})))) == 3  # equal scores cannot be parted
+    tied = Mined(np.arange(6), np.arange(6), np.array([0.9, 0.8, 0.8, 0.8, 0.8, 0.8]))
+    threshold = best_threshold(tied, frozenset({(0, 0), (1, 1)}))  # F1: 2/3 with the first alone, 1/2 with all six; two cannot be kept
+    assert len(tied.above(threshold)) == 1
     with pytest.raises(ScoreError, match="no gold pairs"):
         best_threshold(mined, frozenset())
     with pytest.raises(ScoreError, match="no target vectors"):
