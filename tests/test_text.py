@@ -327,3 +327,24 @@ def test_an_encoder_cannot_write(tmp_path: Path) -> None:
 
     with pytest.raises(ModelError, match='cannot be loaded as a model that writes|lack .* tensors that form = "text" needs'):
         lm.load(make_model(tmp_path / "m"))
+
+
+def test_a_pretraining_is_not_done_again_for_the_other_form(tmp_path: Path) -> None:
+    from xstilts.executors.carry import Place, carry_out
+    from xstilts.stages import Pretrain
+    from xstilts.store import Store
+
+    store = Store.open(tmp_path / "store")
+    heads = Pretrain('{"name": "p"}', (), Runtime())
+    with store.claim(heads.key) as draft:
+        assert draft is not None
+        (draft / "out/encoder").mkdir()
+        (draft / "out/encoder/README.md").write_text("weights")
+        store.finish(heads, 1.0, {})
+    text_form = replace(heads, form="text")
+    assert text_form.key != heads.key
+    with store.claim(text_form.key) as draft:
+        assert draft is not None
+        carry_out(text_form, Place(store, tmp_path, draft, {}, True, lambda _: None, lambda: False))
+        store.finish(text_form, 0.0, {})
+    assert (store.entry(text_form.key) / "encoder/README.md").read_text() == "weights"
