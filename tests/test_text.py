@@ -81,7 +81,7 @@ def right(table: dict[str, list[Any]]) -> float:
 # ---- the model ----
 
 
-@pytest.mark.parametrize("family", ["mt5", "t5", "llama"])
+@pytest.mark.parametrize("family", ["t5", "llama"])
 def test_losses_are_those_of_transformers(tmp_path: Path, family: str) -> None:
     model, tokenizer = writer(tmp_path, family)
     task, rows = toy_task("classify"), toy_rows("classify", 5)
@@ -163,7 +163,7 @@ def test_tags_are_one_a_word_and_nothing_else(tmp_path: Path) -> None:
         model, _ = writer(tmp_path, family)
         spell = text._Spelling(make_tokenizer([*texts_of(ALL, LABELS), *labels], end=family == "mt5"), lm.is_decoder(model))
         model.resize_token_embeddings(len(spell.tokenizer))
-        for seed in range(6):
+        for seed in range(3):
             torch.manual_seed(seed)
             torch.nn.init.normal_(model.get_output_embeddings().weight)
             words = [1, 4, 2, 7]
@@ -192,6 +192,8 @@ def test_long_sentences_keep_every_word_and_long_texts_lose_the_end_of_the_longe
     assert kept.startswith("question: who is the ? context: w0 w1") and kept.endswith("</s>")
     decoder = text.Form(decoder=True).encode(make_tokenizer(texts_of(ALL, LABELS), end=False), [passage], toy_task("span"), 24, 0)
     assert int((decoder.tokens["target"] == 0).sum()) == 24  # the cue that the answer follows is not cut
+    asked = text.Form(decoder=False, asks=True, natural=True).encode(tokenizer, [passage], toy_task("span"), 24, 0)
+    assert asked.lengths[0] > 24 and "Answer:" in tokenizer.decode(asked.ids) and asked.rows["cut"].tolist() == [1]
     with pytest.raises(DataError, match=r"max_length = 5: the words around an example alone take"):
         form.encode(tokenizer, [passage], toy_task("span"), 5, 0)
 
@@ -211,7 +213,7 @@ def test_a_tokenizer_that_will_not_do_is_refused() -> None:
 @pytest.mark.parametrize("family", [pytest.param("mt5", marks=pytest.mark.slow), "llama"])
 def test_a_handful_of_rows_is_learnt_by_heart(tmp_path: Path, family: str) -> None:
     task = toy_task("classify", toy_rows("classify", 8))
-    stage, folder = fit(task, folder_of(tmp_path, family), tmp_path / "d")
+    stage, folder = fit(task, folder_of(tmp_path, family), tmp_path / "d", replace(RECIPE, steps=60 if family == "mt5" else 30))
     table, facts = asked(stage, folder, task, tmp_path / "p")
     assert right(table) == 1.0
     assert json.loads((folder / "log.json").read_text())["dev"] == 100.0
@@ -224,7 +226,7 @@ def test_a_handful_of_rows_is_learnt_by_heart(tmp_path: Path, family: str) -> No
 @pytest.mark.parametrize("kind", ["choose", "tag", "ner", "span"])
 def test_every_kind_is_learnt_by_heart(tmp_path: Path, family: str, kind: Kind) -> None:
     task = ner() if kind == "ner" else toy_task(kind, toy_rows(kind, 10))
-    stage, folder = fit(task, folder_of(tmp_path, family), tmp_path / "d", replace(RECIPE, steps=250))
+    stage, folder = fit(task, folder_of(tmp_path, family), tmp_path / "d", replace(RECIPE, steps=200))
     table, facts = asked(stage, folder, task, tmp_path / "p")
     assert right(table) >= 0.9
     if kind in ("ner", "span"):
@@ -266,7 +268,7 @@ def test_a_model_as_text_starts_the_next_training_and_nothing_is_trimmed(tmp_pat
 # ---- untuned ----
 
 
-@pytest.mark.parametrize("family", ["mt5", "llama"])
+@pytest.mark.parametrize("family", [pytest.param("mt5", marks=pytest.mark.slow), "llama"])
 def test_an_untuned_model_is_asked_in_plain_words(tmp_path: Path, family: str) -> None:
     folder = folder_of(tmp_path, family)
     for kind in KINDS:

@@ -49,11 +49,13 @@ class Form:
         `input` is the number of the first row with the same input; `cut` is 1 where the input was too long. To be answered, a
         labelled example has a row for each label (or option); a sentence has rows of whole words from word `first` on, `words`
         of them; what is to be written has no target. Raises DataError for an unknown label, or an input that cannot be cut so
-        far, ModelError for a tokenizer without end token or to which two labels are the same.
+        far, ModelError for a tokenizer without end token or to which two labels are the same. The words of a plain question come on
+        top of `max_length`, so that the example has the room that it has in training.
         """
         spell = _Spelling(tokenizer, self.decoder, "" if self.natural or not self.decoder else CUE)
         parts = [part for number, each in enumerate(examples) for part in self._parts(spell, number, each, task, max_length)]
-        inputs, cut = spell.inputs([textform.prompt(each, task, self.natural) for _, each, _ in parts], max_length)
+        prompts = [textform.prompt(each, task, self.natural) for _, each, _ in parts]
+        inputs, cut = spell.inputs(prompts, [max_length + (spell.around(prompt) if self.natural else 0) for prompt in prompts])
         rows, marks, example = list[list[int]](), list[list[int]](), list[int]()
         told: dict[str, list[int]] = {"input": [], "cut": [], "first": [], "words": []}
         for (number, each, first), ids, short in zip(parts, inputs, cut, strict=True):
@@ -80,9 +82,9 @@ class Form:
         if not isinstance(example, Words):
             yield number, example, 0
             return
-        bare = textform.prompt(replace(example, words=("",), tags=None), task, self.natural).text
+        around = 0 if self.natural else spell.around(textform.prompt(example, task))
         lengths = [[0] * n for n in _lengths(spell.tokenizer, example.words)]
-        for run in runs(lengths, max(1, room - spell.room(bare))):
+        for run in runs(lengths, max(1, room - around)):
             a, b = run[0], run[-1] + 1
             yield number, replace(example, words=example.words[a:b], tags=example.tags and example.tags[a:b]), a
 
@@ -106,21 +108,22 @@ class _Spelling:
         begin = tokenizer.bos_token_id
         self._begin = [int(begin)] if begin is not None and tokenizer("")["input_ids"][:1] == [begin] else []
         self._known: dict[str, list[int]] = {}
-        self._rooms: dict[str, int] = {}
+        self._around: dict[str, int] = {}
 
     # ---- inputs ----
 
-    def inputs(self, prompts: Sequence[Prompt], most: int) -> tuple[list[list[int]], list[bool]]:
-        """Token ids of the inputs, and which were cut to `most`."""
+    def inputs(self, prompts: Sequence[Prompt], most: Sequence[int]) -> tuple[list[list[int]], list[bool]]:
+        """Token ids of the inputs, and which were cut to have at most so many."""
         made = self._inputs([prompt.text for prompt in prompts])
-        cut = [len(ids) > most for ids in made]
-        return [self._cut(prompt, most) if long else ids for prompt, ids, long in zip(prompts, made, cut, strict=True)], cut
+        cut = [len(ids) > room for ids, room in zip(made, most, strict=True)]
+        return [self._cut(p, room) if long else ids for p, ids, room, long in zip(prompts, made, most, cut, strict=True)], cut
 
-    def room(self, text: str) -> int:
-        """The tokens that an input of this text takes."""
-        if text not in self._rooms:
-            self._rooms[text] = len(self._inputs([text])[0])
-        return self._rooms[text]
+    def around(self, prompt: Prompt) -> int:
+        """The tokens of an input that are not the example's own."""
+        text = "".join(part for part, free in zip(prompt.parts, prompt.free, strict=True) if not free)
+        if text not in self._around:
+            self._around[text] = len(self._inputs([text])[0])
+        return self._around[text]
 
     def _inputs(self, texts: Sequence[str]) -> list[list[int]]:
         """With the end token where the model reads inputs apart; with the beginning token where the tokenizer puts one."""
