@@ -73,6 +73,8 @@ def test_an_encoder_pretrained_on_nd_text_carries_that(tmp_path: Path) -> None:
     assert found["ntrex"].terms == () and found["all-MiniLM-L6-v2"].use == "made from"
     text = card(made, tuple(found.values()))
     assert "**No derivatives (ND).**" in text and "quran_verbatim (CC BY-NC-ND 4.0)" in text
+    assert "pretraining `distill-minilm`, 600 updates, seed 1: Multilingual knowledge distillation" in text
+    assert "all-MiniLM-L6-v2 (English sentence encoder" in text and "itself tuned on about one thousand million" in text
 
 
 def test_raw_text_beside_a_task_is_named_by_its_folders(tmp_path: Path) -> None:

@@ -125,7 +125,9 @@ def test_a_study_from_start_to_end(place, xstilts):
     assert code == 0, err
     last = out.splitlines()[-1]
     assert last == f"done: {STAGES} stages run, 0 reused; report: {place}/reports/toy/index.html"
-    assert sorted(os.listdir("reports/toy")) == ["index.html", "report.json", "report.md", "scores.csv", "transfer.csv"]
+    assert sorted(os.listdir("reports/toy")) == [
+        *("costs.csv", "index.html", "languages.csv", "report.json", "report.md", "report.tex", "scores.csv", "transfer.csv")
+    ]
     scores = Path("reports/toy/scores.csv").read_bytes()
     assert (
         scores.startswith(b"study,model,intermediate,target,language,split,seed,metric,value,n,stage_key\n")
@@ -254,6 +256,28 @@ def test_report_before_all_is_there(finished, xstilts):
     code, out, err = xstilts("report", "more.toml")
     assert code == 0, err
     assert out.splitlines()[-1] == f"report: {finished}/reports/toy/index.html"
+
+
+def test_two_studies_side_by_side(finished, xstilts):
+    write(finished / "small.toml", STUDY.replace('"toy"', '"small"').replace('"xnli", "tatoeba"', '"xnli"'))
+    code, out, err = xstilts("compare", "toy.toml", "small.toml")
+    assert code == 0, err
+    assert "score, mean over the languages of both (A: toy, B: small)" in out and 'targets.1: "tatoeba" in A, – in B' in out
+    found = json.loads(xstilts("compare", "toy.toml", "small.toml", "--json")[1])
+    assert {row["target"] for row in found["differences"]} == {"xnli"}
+    assert {row["difference"]["estimate"] for row in found["differences"]} == {0.0}, "the same stages"
+    write(finished / "other.toml", STUDY.replace('"tiny"', '"small"').replace("encoders.tiny", "encoders.small"))
+    write(finished / "other.toml", (finished / "other.toml").read_text("utf-8").replace('path = "small"', 'path = "tiny"'))
+    assert_refused(xstilts("compare", "toy.toml", "other.toml"), "share no cell")
+
+
+def test_charts_and_energy_are_asked_for(finished, xstilts):
+    assert_refused(xstilts("report", "toy.toml", "--charts", "jpg"), '--charts: expected one of svg, png, pdf, got "jpg"')
+    code, _, err = xstilts("report", "toy.toml", "--charts", "svg", "--watts", "50")
+    assert code == 0, err
+    assert list((finished / "reports" / "toy" / "charts").glob("*.svg"))
+    text = (finished / "reports" / "toy" / "report.md").read_text("utf-8")
+    assert "at an assumed 50 W a worker" in text and "| kWh |" in text
 
 
 def test_claims(finished, xstilts):
@@ -509,7 +533,7 @@ def test_an_imported_step_of_the_studys_own_model(finished, xstilts):
 
 def test_imported_scores_have_no_items(finished, xstilts):
     row = """model = "large"\nparameters = 1000\nsource = "a table"\n[scores]\nxnli = 79.2\ntatoeba = {de = 57.0}\nudpos = 72\n"""
-    Path("row.toml").write_text(row)
+    Path("row.toml").write_text(f'series = "theirs"\n{row}')
     code, out, err = xstilts("import", "row.toml", "--into", "toy.toml")
     assert code == 0 and "imported scores of 2 cells (xnli tatoeba)" in out, err
     assert "left out: udpos: not a target of the study" in out
@@ -522,6 +546,13 @@ def test_imported_scores_have_no_items(finished, xstilts):
     assert gain[6] == "accuracy" and abs(float(gain[7]) - 0.8) < 1e-9 and gain[12] == "seeds only"
     assert "Some scores were imported without their items" in text and "from a table (row.toml " in text
     assert "no interval" in text
+    assert "trend over model size of tiny, large (imported): no other size was pretrained on the same data" in text
+    Path("more.json").write_text(json.dumps({"model": "larger", "scores": {"xnli": {"accuracy": 81.2}}}))
+    assert xstilts("import", "more.json", "--into", "toy.toml", "--parameters", "4000", "--series", "theirs")[0] == 0
+    transfer = report_of(finished, xstilts)[2]
+    both = "large (imported)+larger (imported)"
+    (slope,) = [row[7] for row in transfer if (row[1], row[2], row[3], row[5]) == (both, "none", "xnli", "score per doubling")]
+    assert abs(float(slope) - 1.0) < 1e-9
 
 
 def test_scores_of_another_study_are_imported(finished, xstilts):

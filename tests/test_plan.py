@@ -63,6 +63,16 @@ def test_weights_are_in_the_key(planned: Any, tmp_path: Path) -> None:
     assert planned().stages[0].key != before
 
 
+def test_what_size_is_compared_among(planned: Any) -> None:
+    assert planned().series == {}
+    assert planned(encoders={"m": {"path": "m", "series": "theirs"}}).series == {"m": "theirs"}
+    known = planned(models=["m", "mini-small", "mini-base", "mini-large"]).series
+    assert set(known) == {"mini-small", "mini-base", "mini-large"}
+    assert len(set(known.values())) == 3  # their numbers of updates differ
+    with pytest.raises(StudyError, match="encoders.m.series: that is read from the pretraining config"):
+        planned(encoders={"m": {"pretrain": "mini-small", "series": "theirs"}})
+
+
 def test_cells_on_the_same_material_are_marked(planned: Any) -> None:
     marked = {(c.intermediate, c.target) for c in planned().cells if c.same_data}
     assert marked == set()

@@ -7,12 +7,13 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, BertConfig, BertModel
 
 from xstilts import pretraining
 from xstilts.engine import pretrain as engine
@@ -37,10 +38,12 @@ from xstilts.pretraining import (
     normalised,
     parse_config,
     read_config,
+    series,
     stage,
     verses,
 )
 from xstilts.stages import Progress, Runtime
+from xstilts.study import read_study
 
 # a toy bilingual world: word i of one language is word i of the other
 EN = ["cat", "dog", "house", "tree", "water", "bread", "king", "road", "stone", "fire", "bird", "child"]
@@ -122,6 +125,10 @@ def test_ready_made_configs_are_read_and_survive_a_stage(name: str, data: Path) 
 MINIMAL = '{"name":"x","steps":5,"tokenizer":{},"model":{},"objective":[{"kind":"mlm"}],"text":[{"path":"mini","languages":["en"]}]%s}'
 
 
+BODY = '"model":{},"objective":[{"kind":"mlm"}'
+SPANS = BODY.replace("mlm", "span").replace("{}", '{"family":"mt5"}')
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -129,13 +136,22 @@ MINIMAL = '{"name":"x","steps":5,"tokenizer":{},"model":{},"objective":[{"kind":
         (('"kind":"mlm"', '"kind":"mlm","bach":3'), 'objective.0.bach: .*did you mean "batch"'),
         (('"steps":5', '"steps":"5"'), "steps: .*integer.*5"),
         (('"steps":5', '"steps":0'), "steps: must be positive"),
-        (('"kind":"mlm"', '"kind":"clm"'), "objective.0.kind: .*'mlm'.*clm"),
+        (('"kind":"mlm"', '"kind":"nsp"'), "objective.0.kind: .*'mlm'.*nsp"),
+        (('"kind":"mlm"', '"kind":"clm"'), 'objective.0: clm is for model.family = "llama", not "xlm-roberta"'),
+        (('"model":{}', '"model":{"family":"mt5"}'), 'objective.0: mlm is for model.family = "xlm-roberta", not "mt5"'),
+        (('"model":{}', '"model":{"family":"llama","init":"x"}'), "model.family: is of a new body"),
+        ((BODY, BODY.replace("mlm", "clm").replace("{}", '{"family":"llama"}')), "model.dropout: Llama has none; say 0.0, not 0.1"),
+        ((BODY, SPANS.replace('"span"', '"span","pairs":true')), r"objective.0: span needs a \[\[parallel\]\]"),
+        ((BODY, SPANS.replace('"span"', '"span","mean_span":0.5')), "objective.0.mean_span: must be 1 or more, not 0.5"),
+        ((BODY, SPANS.replace('"span"', '"span","mean_span":1,"mask_rate":0.9')), "objective.0: a row would need over 100 sentinels"),
         (('"kind":"mlm"', '"kind":"tlm"'), r"objective.0: tlm needs a \[\[parallel\]\]"),
         (('"kind":"mlm"', '"kind":"distill"'), "teacher"),
         (('"path":"mini"', '"path":"text/wiki_contexts_unlabelled/{language}.txt"'), "holds inputs of test sets.*transductive"),
         (('"path":"mini"', '"path":"xnli/test-{language}.tsv"'), "a task's data"),
         (('"path":"mini"', '"path":"text/../xnli/test-{language}.tsv"'), "must lie under the data folder"),
         (('"model":{}', '"model":{"hidden":30,"heads":4}'), "model.heads: must divide"),
+        (('"model":{}', '"model":{"take":[0]}'), "model.take: .*model.init"),
+        (('"model":{}', '"model":{"init":"x","take":[1,0]}'), r"model.take: .*ascending.*\[1, 0\]"),
         (('"model":{}', '"model":{"embeddings":"parallel"}'), r'model.embeddings: "parallel" needs a \[\[parallel\]\]'),
     ],
 )
@@ -149,6 +165,43 @@ def test_what_a_config_may_not_say(change: tuple[str, str], message: str) -> Non
 def test_transductive_must_be_said_to_read_test_inputs() -> None:
     text = (MINIMAL % ',"transductive":true').replace('"path":"mini"', '"path":"text/wiki_contexts_unlabelled/{language}.txt"')
     assert parse_config(text, "toy").transductive
+
+
+LADDER = {"ladder-1": (0,), "ladder-2": (0, 5), "ladder-2-again": (0, 5), "ladder-4": (0, 2, 3, 5)}
+
+
+def test_the_ladder_differs_from_its_top_in_layers_and_seed_alone() -> None:
+    top = read_config("distill-minilm")
+    for name, layers in LADDER.items():
+        own = read_config(name)
+        seed = 2 if name.endswith("again") else top.seed
+        assert own == replace(top, name=name, about=own.about, seed=seed, model=replace(top.model, take=layers))
+        assert series(own) == series(top)
+    study = read_study("ladder")
+    rungs = [read_config(study.encoders[name].pretrain) for name in study.models]
+    assert {series(rung) for rung in rungs} == {series(top)} and [len(rung.model.take) or 6 for rung in rungs] == [1, 2, 2, 4, 6]
+    other = (replace(top, steps=599), replace(top, tokenizer=replace(top.tokenizer, vocab=9)), replace(top, text=()))
+    assert series(top) not in {series(each) for each in other}
+
+
+def test_families_of_two_sizes_are_two_series() -> None:
+    study = read_study("mini-families")
+    made = {name: series(read_config(name)) for name in study.encoders}
+    assert len(made) == 4 and len(set(made.values())) == 2
+    assert made["mini-mt5-small"] == made["mini-mt5-base"] and made["mini-decoder-small"] == made["mini-decoder-base"]
+
+
+def test_a_base_gives_what_a_file_does_not_say(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "mini-small"\nname = "mine"\n[model]\nlayers = 1\n[[objective]]\nkind = "mlm"\n', "utf-8")
+    base = read_config("mini-small")
+    assert read_config(path) == replace(base, name="mine", model=replace(base.model, layers=1), objective=(Objective("mlm"),))
+    path.write_text('base = "mini-smal"\nname = "mine"\n', "utf-8")
+    with pytest.raises(StudyError, match='no ready-made pretraining "mini-smal".*did you mean "mini-small"'):
+        read_config(path)
+    path.write_text('base = "ladder-1"\nname = "mine"\n', "utf-8")
+    with pytest.raises(StudyError, match='"ladder-1" itself has the base "distill-minilm"'):
+        read_config(path)
 
 
 def test_unknown_config_names_the_nearest() -> None:
@@ -344,7 +397,7 @@ def test_another_seed_is_another_encoder(undisturbed: tuple[Path, Path], tmp_pat
     assert not torch.equal(one["embeddings.word_embeddings.weight"], two["embeddings.word_embeddings.weight"])
 
 
-def teacher_folder(root: Path) -> Path:
+def teacher_folder(root: Path, layers: int = 1) -> Path:
     """A tiny English BERT with a word-level WordPiece vocabulary."""
     from tokenizers import Tokenizer as Backend
     from tokenizers import models, pre_tokenizers, processors
@@ -358,7 +411,7 @@ def teacher_folder(root: Path) -> Path:
     names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
     PreTrainedTokenizerFast(tokenizer_object=backend, **names).save_pretrained(folder)
     torch.manual_seed(0)
-    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    sizes = {"vocab_size": len(words), "hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 32}
     config = BertConfig(**sizes, initializer_range=0.5)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     return folder
@@ -382,6 +435,66 @@ def test_distillation_teaches_the_other_language(data: Path, tmp_path: Path) -> 
     told = json.loads((tmp_path / "c" / "out" / "provenance.json").read_text("utf-8"))
     assert told["models"] == {teacher: {"name": teacher, "tuned_on": "not known"}}
     assert not (tmp_path / "c" / "out" / "heads").exists()
+
+
+WRITERS = {
+    "mt5": replace(
+        CONFIG,
+        tokenizer=Tokenizer(vocab=240, model="words"),
+        model=replace(CONFIG.model, family="mt5", embeddings="parallel"),
+        objective=(Objective("span", batch=8), Objective("span", batch=8, pairs=True, mask_rate=0.4), Objective("align", batch=8)),
+    ),
+    "llama": replace(
+        CONFIG,
+        tokenizer=Tokenizer(vocab=140, model="words"),
+        model=replace(CONFIG.model, family="llama", dropout=0.0),
+        objective=(Objective("clm", batch=8), Objective("clm", batch=8, pairs=True), Objective("align", batch=8)),
+        pool="last",
+    ),
+}
+
+
+@pytest.mark.parametrize("family", WRITERS)
+def test_models_that_write_learn_and_go_on_to_the_bit(family: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = WRITERS[family]
+    run(replace(config, steps=40, objective=config.objective[:1]), data, tmp_path / "one")
+    losses = [loss for _, loss in json.loads((tmp_path / "one" / "out" / "log.json").read_text("utf-8"))["losses"]]
+    assert np.mean(losses[-5:]) < 0.75 * np.mean(losses[:5])
+    run(config, data, tmp_path / "a")
+    log = json.loads((tmp_path / "a" / "out" / "log.json").read_text("utf-8"))
+    with pytest.raises(Stopped):
+        run(config, data, tmp_path / "b", stop_at=2)
+    monkeypatch.setattr(engine, "SAVE_EVERY", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, data, tmp_path / "b", die_at=3)
+    run(config, data, tmp_path / "b")
+    one, two = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    folder = tmp_path / "a" / "out" / "encoder"
+    kind: Any = AutoModelForSeq2SeqLM if family == "mt5" else AutoModelForCausalLM
+    model, told = kind.from_pretrained(folder, output_loading_info=True)
+    assert not told["missing_keys"] and not told["unexpected_keys"] and model.config.model_type == family
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    assert sum(p.numel() for p in model.parameters()) == log["parameters"]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    written = model.generate(**tokenizer(["cat dog"], return_tensors="pt"), max_new_tokens=3, do_sample=False)
+    assert written.shape[0] == 1
+
+
+def test_layers_of_a_taken_over_body(data: Path, tmp_path: Path) -> None:
+    teacher = teacher_folder(tmp_path, layers=3)
+    one = (Objective("distill", teacher=str(teacher), batch=4),)
+    model = Model(init=str(teacher), take=(0, 2))
+    config = replace(CONFIG, steps=1, lr=0.0, lr_embeddings=0.0, weight_decay=0.0, objective=one, model=model)
+    run(config, data, tmp_path / "c")
+    made, old = weights(tmp_path / "c"), load_file(teacher / "model.safetensors")
+    kept = {name: value for name, value in made.items() if name.startswith("encoder.layer.")}
+    assert len(kept) == 2 * sum(name.startswith("encoder.layer.0.") for name in old)
+    for name, value in kept.items():
+        assert torch.equal(value, old[name.replace("layer.1.", "layer.2.")])
+    assert json.loads((tmp_path / "c" / "out" / "encoder" / "config.json").read_text("utf-8"))["num_hidden_layers"] == 2
+    with pytest.raises(ModelError, match=r"model.take = \[0, 3\]: .* has layers 0 to 2"):
+        stage(replace(config, model=replace(config.model, take=(0, 3))), data, RUNTIME)
 
 
 def test_translation_ranking_brings_translations_together(data: Path, tmp_path: Path) -> None:

@@ -19,8 +19,10 @@ from xstilts.analysis.review import Check, Finding, Review
 from xstilts.analysis.transfer import Gain, Transfer, transfer
 from xstilts.languages import LANGUAGES
 from xstilts.plan import Read, together
-from xstilts.report import Cost, Facts, Report, evaluate, table, write_report
+from xstilts.report import FILES, Cost, Facts, Report, evaluate, table, write_report
 from xstilts.report.charts import axis
+from xstilts.report.drawings import drawn
+from xstilts.report.view import View
 from xstilts.report.words import duration, number, signed, size, verdict
 from xstilts.scores import read_ranking
 from xstilts.stages import Rows
@@ -29,8 +31,10 @@ from xstilts.task import Part
 Find = Callable[[str], Path | None]
 
 
-def analyse(cells: list[Cell], find: Find, parameters: Mapping[str, int] | None = None) -> Transfer:
-    return transfer(scores.load(cells, find, task_of), task_of, np.random.default_rng(0), parameters, resamples=300)
+def analyse(
+    cells: list[Cell], find: Find, parameters: Mapping[str, int] | None = None, series: Mapping[str, str] | None = None
+) -> Transfer:
+    return transfer(scores.load(cells, find, task_of), task_of, np.random.default_rng(0), parameters, series, resamples=300)
 
 
 def of(found: Transfer, intermediate: str, target: str, language: str = "", same: bool = False) -> Gain:
@@ -108,7 +112,7 @@ def test_gap_is_english_minus_the_mean_of_the_others(found: Transfer) -> None:
 def test_trend_is_the_slope_per_doubling(tmp_path: Path) -> None:
     sizes = {"s": 1_000_000, "m": 4_000_000, "l": 16_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, tuple(sizes), targets=("nli",), items=60)
-    found = analyse(cells, finder(tmp_path), parameters=sizes)
+    found = analyse(cells, finder(tmp_path), sizes, dict.fromkeys(sizes, "alike"))
     level = {(r.model, r.intermediate): r.score.estimate for r in found.levels if not r.language}
     trends = {(row.what, row.intermediate): row for row in found.trends}
     assert set(trends) == {("score", "none"), ("gap", "none"), ("score", "nli"), ("gap", "nli"), ("gain", "nli")}
@@ -118,6 +122,32 @@ def test_trend_is_the_slope_per_doubling(tmp_path: Path) -> None:
     assert trends["gain", "nli"].slope.estimate == pytest.approx(difference)
     assert trends["score", "none"].slope.sign == 1  # 6 points for each of two steps are planted
     assert not analyse(cells, finder(tmp_path)).trends  # sizes unknown
+
+
+def test_no_trend_goes_through_models_that_were_pretrained_unlike(tmp_path: Path) -> None:
+    sizes = {"s": 1_000_000, "m": 4_000_000, "l": 16_000_000, "other": 2_000_000, "unknown": 8_000_000}
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, tuple(sizes), targets=("nli",), items=20)
+    series = {"s": "one", "l": "one", "m": "two", "other": "two"}
+    found = analyse(cells, finder(tmp_path), sizes, series)
+    assert {row.models for row in found.trends} == {("s", "l"), ("other", "m")}
+    level = {(r.model, r.intermediate): r.score.estimate for r in found.levels if not r.language}
+    slopes = {row.models: row.slope.estimate for row in found.trends if (row.what, row.intermediate) == ("score", "none")}
+    assert slopes["s", "l"] == pytest.approx((level["l", "none"] - level["s", "none"]) / 4)
+    assert slopes["other", "m"] == pytest.approx(level["m", "none"] - level["other", "none"])
+    assert any("trend over model size of unknown:" in line for line in found.left_out)
+    alone = analyse(cells, finder(tmp_path), sizes, {name: name for name in sizes})
+    assert not alone.trends and any("trend over model size of" in line and all(m in line for m in sizes) for line in alone.left_out)
+
+    def parts(series: Mapping[str, str]) -> tuple[int, str]:
+        report = report_of(cells, tmp_path, Facts("toy", parameters=sizes, series=series))
+        spec = drawn(View(report)).sizes["nli"].spec
+        (joined,) = (layer for layer in spec["layer"] if layer["mark"]["type"] == "line")
+        lines = {row["ladder"] for row in spec["datasets"][joined["data"]["name"]]}
+        return len(lines), (write_report(report, tmp_path / "out").parent / "report.md").read_text("utf-8")
+
+    assert parts(dict.fromkeys(sizes, "one"))[0] == 1
+    pieces, text = parts(series)
+    assert pieces == 2 and "| s l | score |" in text and "| other m | score |" in text
 
 
 def test_a_missing_cell_is_named_and_never_averaged_over(planted: tuple[list[Cell], Path]) -> None:
@@ -213,7 +243,7 @@ def test_the_same_cells_give_the_same_bytes(planted: tuple[list[Cell], Path], tm
     cells, folder = planted
     write_report(full_report(planted), tmp_path / "a")
     write_report(full_report((list(cells), folder)), tmp_path / "b")
-    for name in ("scores.csv", "transfer.csv", "report.md", "index.html"):
+    for name in FILES:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -276,7 +306,8 @@ LOOK = """(() => {
   const marks = [...document.querySelectorAll('.strip .bar, .pair .dot')].filter(e => e.getBoundingClientRect().width > 0).length;
   const ink = getComputedStyle(document.body);
   return {page: document.documentElement.scrollWidth - innerWidth, wide: wide.slice(0, 5), marks,
-    paper: ink.backgroundColor, ink: ink.color, charts: document.querySelectorAll('figure svg .mark').length};
+    paper: ink.backgroundColor, ink: ink.color,
+    charts: [...document.querySelectorAll('figure svg')].map(s => s.querySelectorAll('.mark-symbol path').length)};
 })()"""
 
 
@@ -285,7 +316,8 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     """Light, dark, phone and print: nothing overflows, marks are drawn, the console stays empty."""
     sizes = {"s": 1_000_000, "m": 4_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
-    facts = Facts("toy", parameters=sizes, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
+    alike = dict.fromkeys(sizes, "one")
+    facts = Facts("toy", parameters=sizes, series=alike, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
     many = Finding("bad", ("a reason of many words, " * 20, "x" * 60))
     report = replace(report_of(cells, tmp_path, facts), review=Review((Check("data", "near-duplicates", many, 10.0),)))
     page = write_report(report, tmp_path / "out")
@@ -305,7 +337,9 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             assert seen["page"] <= 0, (width, seen)
             assert seen["wide"] == [] or medium == "print", (width, seen)
             assert seen["marks"] > 50
-            assert seen["charts"] == 2 * 3 * 2  # targets, steps, models
+            sizes_of = [number * 3 * 2 for number in (1, 1)]  # by target: steps, models
+            families = [number * 2 for number in (9, 9)] * 2  # by model and target: choices, in eight families and in all languages
+            assert [count >= least for count, least in zip(seen["charts"], sizes_of + families, strict=True)] == [True] * 6, seen["charts"]
             papers[scheme] = (seen["paper"], seen["ink"])
         assert papers["light"] != papers["dark"]
         assert browser.complaints == []

@@ -95,6 +95,12 @@ def test_p_is_below_five_percent_just_when_the_interval_excludes_zero() -> None:
         assert (interval.p < 0.05) == (interval.sign != 0)
 
 
+def test_seeds_that_chose_for_each_other_count_for_less() -> None:
+    plain, crossed = (stats.combine(np.array([1.0, 2.0, 4.0, 5.0]), np.full((10, 4), 3.0), 100, crossed=each) for each in (False, True))
+    assert crossed.error**2 == pytest.approx(plain.error**2 * (1 / 4 + 1 / 3) * 4)  # Nadeau and Bengio 2003
+    assert (crossed.estimate, crossed.freedom) == (plain.estimate, plain.freedom)
+
+
 def test_rounding_is_no_difference() -> None:
     dust = 1e-14 * np.random.default_rng(5).random((100, 3))
     found = stats.combine(np.array([1e-14, 2e-14, 1e-14]), dust, 50)

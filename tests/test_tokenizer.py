@@ -10,7 +10,7 @@ import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
-from xstilts.engine.tokenizer import SPECIALS, convert, normalizer, pieces_of, train_pieces, train_tokenizer, word_pieces
+from xstilts.engine.tokenizer import FAMILIES, convert, normalizer, pieces_of, train_pieces, train_tokenizer, word_pieces
 from xstilts.errors import DataError
 from xstilts.mini.grammar import BOUNDARY
 from xstilts.pretraining import Tokenizer
@@ -23,6 +23,7 @@ WORDS = {
     "hi": ["बिल्ली", "छोटा", "घर", "देखती", "है", "और", "कुत्ता", "पानी", "के", "पास", "सोता", "है"],
     "ar": ["القطة", "ترى", "بيتا", "صغيرا", "والكلب", "ينام", "قرب", "الماء"],
 }
+XLM_R = FAMILIES["xlm-roberta"]
 SPEC = Tokenizer(vocab=190, coverage=1.0, sentences=200)
 
 
@@ -64,7 +65,7 @@ def test_offsets_point_into_the_given_text(pieces: bytes) -> None:
 def test_layout_of_pairs_and_special_ids(pieces: bytes) -> None:
     tokenizer = convert(pieces_of(pieces), SPEC)
     ids = tokenizer("the cat", "a dog")["input_ids"]
-    assert tokenizer.convert_ids_to_tokens([0, 1, 2, 3, len(tokenizer) - 1]) == list(SPECIALS)
+    assert tokenizer.convert_ids_to_tokens([0, 1, 2, 3, len(tokenizer) - 1]) == [*XLM_R.first, *XLM_R.last]
     assert len(tokenizer) == SPEC.vocab
     assert ids[0] == 0 and ids[-1] == 2 and ids.count(2) == 3
     middle = ids.index(2)
@@ -105,7 +106,7 @@ def test_words_are_pieces_and_what_is_no_word_falls_into_letters() -> None:
 def test_the_most_frequent_words_find_room() -> None:
     texts = {"en": ["tea tea tea cup cup oat"]}
     letters = len(set("▁teacupo"))
-    pieces = word_pieces(texts, Tokenizer(vocab=len(SPECIALS) + letters + 2, model="words"))
+    pieces = word_pieces(texts, Tokenizer(vocab=XLM_R.many + letters + 2, model="words"))
     assert [piece for piece, _ in pieces[:2]] == ["▁tea", "▁cup"] and len(pieces) == letters + 2
     assert pieces[0][1] == pytest.approx(math.log(3 / 6)) and all(score < pieces[1][1] for _, score in pieces[2:])
     with pytest.raises(DataError, match=r"tokenizer\.vocab = 12: the text has 8 different characters"):

@@ -128,9 +128,16 @@ def _lines(stage: Stage, found: Sequence[Source]) -> Iterator[str]:
     yield from (f"{number}. {text}" for number, text in enumerate(steps, start=1))
     yield from ("", "## Data", "", "| data set | use | licence | where |", "|---|---|---|---|")
     yield from (f"| {each.name} | {each.use} | {each.licence} | {each.homepage} |" for each in found)
+    for each in found:
+        if each.use == "made from" and (about := _known(each.name)):
+            yield from ("", f"{each.name} ({about['kind']}) was itself tuned on {about['tuned_on']}: {about['caution']}.")
     yield from ("", "Whether the terms of training data bind a model is not settled; who passes it on should act as if they did.")
     if citations := dict.fromkeys(each.citation for each in found if each.citation):
         yield from ("", "## To cite", "", "```bibtex", *citations, "```")
+
+
+def _known(name: str) -> Mapping[str, str] | None:
+    return next((about for about in KNOWN.values() if about["name"] == name), None)
 
 
 def _way(stage: Stage | Pretrained) -> Iterator[str]:
@@ -141,7 +148,8 @@ def _way(stage: Stage | Pretrained) -> Iterator[str]:
         case Pretrained():
             yield f"pretrained weights `{stage.weights}`, whose own licence holds too"
         case Pretrain():
-            yield f"pretraining `{json.loads(stage.config).get('name', stage.key[:12])}`"
+            config = json.loads(stage.config)
+            yield f"pretraining `{config['name']}`, {config['steps']} updates, seed {config['seed']}: {config['about']}"
         case Train():
             mix = "; ".join(describe(share.rows) for share in stage.mix)
             yield f"training on {mix} (seed {stage.seed}, learning rate {stage.recipe.lr:g})"
@@ -174,13 +182,13 @@ def read_sources(folder: Path) -> tuple[Source, ...]:
 
 def learnt_from(found: Iterable[Source]) -> dict[str, str]:
     """Data sets whose labels weights have learnt from, by name, and how: by themselves, or through a model that they were made from."""
-    known = {about["name"]: about.get("labels_of", "").split() for about in KNOWN.values()}
     seen = {}
     for each in found:
         if each.use == "trained on":
             seen[each.name] = "was trained on it"
         elif each.use == "made from":
-            seen |= dict.fromkeys(known.get(each.name, ()), f"{each.name}, which it was made from, was trained on it")
+            labels = (_known(each.name) or {}).get("labels_of", "").split()
+            seen |= dict.fromkeys(labels, f"{each.name}, which it was made from, was trained on it")
     return seen
 
 

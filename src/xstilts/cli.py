@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,10 +23,13 @@ from xstilts.errors import StoreError, StudyError, TrainingError, XstiltsError, 
 if TYPE_CHECKING:
     from xstilts.analysis.claims import Claims
     from xstilts.examples import Example
+    from xstilts.machine import Device
+    from xstilts.needs import Line
     from xstilts.plan import Plan
     from xstilts.report import Report
+    from xstilts.report.drawings import Format
     from xstilts.run import Outcome
-    from xstilts.stages import Choose, Stage
+    from xstilts.stages import Choose, Layout, Stage
     from xstilts.store import Store
     from xstilts.study import Study
     from xstilts.task import Task
@@ -105,21 +108,45 @@ def _device(asked: str) -> str:
 
 
 @app.command("run", epilog=ANYWHERE)
-def run_command(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
-    """Run what a study still lacks, and write its report."""
+def run_command(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Out = None,
+    json_: Json = False,
+    processes: Annotated[int, typer.Option(min=1, help="Processes of one training on this host (GPUs, or groups of cores).")] = 1,
+    parallel: Annotated[str, typer.Option(help="ddp: the whole model in each process; fsdp: a part of it.")] = "ddp",
+    nodes: Annotated[int, typer.Option(min=1, help="Hosts that train together, on a store that they share.")] = 1,
+    node_rank: Annotated[int, typer.Option(min=0, help="This host's number; host 0 runs the study, the others help.")] = 0,
+    rendezvous: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the hosts meet: host 0 and a free port.")] = "",
+    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations again in place of keeping them.")] = False,
+    micro_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")
+    ] = None,
+    too_big: Annotated[bool, typer.Option("--even-if-too-big", help="Begin though memory seems too small for a stage.")] = False,
+) -> None:
+    """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
+    from xstilts.needs import refuse_too_big
     from xstilts.progress import label, shown
-    from xstilts.run import apply_keep, default_jobs, needed, run
+    from xstilts.run import apply_keep, default_jobs, follow, needed, run
 
     place: Place = ctx.obj
+    layout = _layout(processes, parallel, nodes, node_rank, rendezvous, checkpointing, micro_tokens)
     store, plan = _planned(place, study)
     todo = needed(plan.stages, store)
     store.remember(todo.values())
     _check_writable(_folder(plan, out))  # now, not after hours
     names = _names(plan)
-    jobs = place.jobs or default_jobs(plan.study.threads, place.device)
+    if node_rank > 0:
+        helped = follow(plan.stages, store, layout)
+        print(f"{'interrupted' if helped.interrupted else 'done'}: host {node_rank} took part in {helped.run} trainings", file=sys.stderr)
+        raise typer.Exit(130 if helped.interrupted else 0)
+    jobs = default_jobs(plan.study.threads, place.device, layout)
+    jobs = jobs if nodes > 1 else place.jobs or jobs
+    if not too_big:
+        refuse_too_big(plan, todo, store, place.data, jobs, place.device, layout)
     began = time.monotonic()
     with shown(todo, names, jobs, sys.stderr if json_ else sys.stdout) as on_event:
-        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event)
+        outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event, layout=layout)
     again = " ".join(["xstilts", *sys.argv[1:]])
     if outcome.interrupted:
         print(f"interrupted: {outcome.run} stages done; go on with: {again}", file=sys.stderr)
@@ -147,6 +174,21 @@ def run_command(ctx: typer.Context, study: StudyName, out: Out = None, json_: Js
         print(done)
 
 
+def _layout(
+    processes: int, parallel: str, nodes: int, node_rank: int, rendezvous: str, checkpointing: bool, micro_tokens: int | None
+) -> Layout:
+    from xstilts.stages import Layout
+
+    if parallel not in ("ddp", "fsdp"):
+        raise StudyError(f'--parallel: expected ddp or fsdp, got "{parallel}"{nearest(parallel, ("ddp", "fsdp"))}')
+    if node_rank >= nodes:
+        raise StudyError(f"--node-rank {node_rank}: with --nodes {nodes} the last host is number {nodes - 1}")
+    host, _, port = rendezvous.rpartition(":")
+    if nodes > 1 and not (host and port.isdigit() and 0 < int(port) < 65536):
+        raise StudyError(f'--rendezvous: several hosts need HOST:PORT (host 0 and a free port there), got "{rendezvous}"')
+    return Layout(processes, "ddp" if parallel == "ddp" else "fsdp", nodes, node_rank, rendezvous, checkpointing, micro_tokens)
+
+
 def _failure(outcome: Outcome, plan: Plan, names: Mapping[str, str]) -> str:
     from xstilts.progress import label
 
@@ -167,19 +209,26 @@ def plan(
     study: StudyName,
     json_: Json = False,
     quick: Annotated[bool, typer.Option("--quick", help="No estimate of time and memory.")] = False,
+    on: Annotated[str, typer.Option(metavar="NAME", help="What it would take on this device: h100, a100, rtx4090, ...")] = "",
 ) -> None:
     """Show a study's stages (there or missing), where its rows come from, and what it will take."""
-    from xstilts.estimate import estimate
+    from xstilts.estimate import estimate, on_device
+    from xstilts.needs import device_named
     from xstilts.progress import label, span
     from xstilts.run import default_jobs, needed
 
-    place: Place = ctx.obj
+    named = device_named(on) if on else None
+    place: Place = replace(ctx.obj, device="cuda") if on else ctx.obj
     store, made = _planned(place, study)
     todo = needed(made.stages, store)
     store.remember(todo.values())
     jobs = place.jobs or default_jobs(made.study.threads, place.device)
     names = _names(made)
-    guess = None if quick else estimate(made, todo, store, place.data, jobs)
+    guess = None if quick or named is not None else estimate(made, todo, store, place.data, jobs)
+    needs: Sequence[Line] = guess.lines if guess is not None else ()
+    took: Mapping[str, float] | None = guess.each if guess is not None else None
+    if named is not None:
+        needs, took = on_device(made, todo, store, place.data, named)
     kinds = {stage.key: made.kind(stage) for stage in made.stages}
     trouble = [text for key in todo if (text := store.broken(key)) is not None]
     if json_:
@@ -203,7 +252,8 @@ def plan(
                 "data": list(made.data_lines),
                 "mixes": list(made.mix_lines),
                 "jobs": jobs,
-                "device": place.device,
+                "device": named.name if named is not None else place.device,
+                "needs": [_need_json(line, took) for line in needs],
                 "seconds": guess and guess.seconds,
                 "megabytes": guess and guess.megabytes,
                 "disk_peak": guess and guess.disk_peak,
@@ -233,6 +283,8 @@ def plan(
         print("an epoch of each mix:")
     for line in made.mix_lines:
         print(f"  {line}")
+    for text in _need_lines(needs, took, named):
+        print(text)
     if guess is not None:
         if guess.seconds is None:
             print(f"estimate: none ({guess.basis})")
@@ -245,12 +297,72 @@ def plan(
     print(f"{len(todo)} stages to run, {len(made.stages) - len(todo)} reused")
 
 
+def _need_lines(needs: Sequence[Line], took: Mapping[str, float] | None, device: Device | None) -> Iterator[str]:
+    """A table of what one stage of each sort needs."""
+    from xstilts import machine
+    from xstilts.needs import gib
+    from xstilts.progress import span
+
+    if not needs:
+        return
+    if device is not None:
+        yield f"one stage on {device.name} (times: {machine.UTILISATION:.0%} of its peak rate; an estimate, nothing was measured):"
+    else:
+        yield "one stage on this machine:"
+    rows = [("", "parameters", "trained", "operations", "memory", "time", "")]
+    for line in needs:
+        name, need = f"{line.kind} {line.model}: {line.what}", line.need
+        if need is None:
+            rows.append((name, "unknown until it has been fetched or made", "", "", "", "", ""))
+            continue
+        slowest = max((took[key] for key in line.stages if key in took), default=None) if took is not None else None
+        time_ = "" if slowest is None else span(slowest)
+        mark = "DOES NOT FIT" if line.fits is False else ""
+        cells = (_count(need.parameters), _count(need.trained) if need.trained else "", f"{need.operations:.2g}", gib(need.memory.peak))
+        rows.append((name, *cells, time_, mark))
+    widths = [max(len(row[column]) for row in rows if len(row[1]) < 15) for column in range(7)]
+    for row in rows:
+        padded = "  ".join(text.rjust(width) for text, width in zip(row[1:6], widths[1:6], strict=True))
+        yield f"  {row[0].ljust(max(len(each[0]) for each in rows))}  {padded}  {row[6]}".rstrip()
+
+
+def _need_json(line: Line, took: Mapping[str, float] | None) -> dict[str, Any]:
+    slowest = max((took[key] for key in line.stages if key in took), default=None) if took is not None else None
+    facts: dict[str, Any] = {"kind": line.kind, "model": line.model, "what": line.what, "stages": len(line.stages)}
+    if line.need is not None:
+        need, memory = line.need, line.need.memory
+        facts |= {"parameters": need.parameters, "trained": need.trained, "tokens": need.tokens, "operations": need.operations}
+        facts |= {"memory": memory.peak, "host_memory": need.host, "parts": asdict(memory)}
+    return {**facts, "seconds": slowest, "fits": line.fits}
+
+
+def _count(number: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number:.0f}"
+
+
 @app.command(epilog=ANYWHERE)
-def report(ctx: typer.Context, study: StudyName, out: Out = None, json_: Json = False) -> None:
+def report(
+    ctx: typer.Context,
+    study: StudyName,
+    out: Out = None,
+    charts: Annotated[str | None, typer.Option(metavar="FORMAT", help="Also write every chart as a file: svg, png or pdf.")] = None,
+    watts: Annotated[
+        float | None, typer.Option(min=0.0, help="Power that a worker is assumed to draw; the report then estimates energy.")
+    ] = None,
+    json_: Json = False,
+) -> None:
     """Write a study's report from what the store holds; what is missing is named."""
+    from xstilts.report.drawings import FORMATS
+
+    form = next((form for form in FORMATS if form == charts), None)
+    if charts is not None and form is None:
+        raise StudyError(f'--charts: expected one of {", ".join(FORMATS)}, got "{charts}"{nearest(charts, FORMATS)}')
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    page, table = _report(made, store, out, place, anew=True)
+    page, table = _report(made, store, out, place, anew=True, charts=form, watts=watts)
     if json_:
         folder = page.parent
         _print_json(
@@ -307,6 +419,32 @@ def review(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
 
 
 @app.command(epilog=ANYWHERE)
+def compare(
+    ctx: typer.Context,
+    one: Annotated[str, typer.Argument(metavar="STUDY_A", help="A study file or a ready-made name.")],
+    other: Annotated[str, typer.Argument(metavar="STUDY_B", help="Another one, in the same store.")],
+    json_: Json = False,
+) -> None:
+    """Set two studies side by side: the cells that both have, B minus A with intervals, and what their designs do not share."""
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from xstilts.analysis.compare import compare as compared
+    from xstilts.report import comparison
+    from xstilts.tasks import task
+
+    place: Place = ctx.obj
+    store, first = _planned(place, one)
+    _, second = _planned(place, other)
+    found = compared(first, second, store.find, task, np.random.default_rng(0))
+    if json_:
+        _print_json({"A": first.study.name, "B": second.study.name, **asdict(found)})
+    else:
+        print(comparison(found, first.study.name, second.study.name))
+
+
+@app.command(epilog=ANYWHERE)
 def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Show how far a study is: stages done, missing, begun, and in work at this moment."""
     from xstilts.progress import label
@@ -357,10 +495,16 @@ def _check_writable(folder: Path) -> None:
         raise StoreError(f"{there}: cannot be written, so that no report can go to {folder}; choose another --out")
 
 
-def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool = False) -> tuple[Path, str]:
+def _report(
+    made: Plan,
+    store: Store,
+    out: Path | None,
+    place: Place,
+    anew: bool = False,
+    charts: Format | None = None,
+    watts: float | None = None,
+) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
-    from dataclasses import asdict
-
     from xstilts.canon import canonical, key_of
     from xstilts.imports import stored
     from xstilts.provenance import code_hash
@@ -381,7 +525,8 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         made_report = _reviewed(_evaluated(made, store, place, own_claims()), made, store, place)
-        page = write_report(made_report, folder)
+        made_report = replace(made_report, facts=replace(made_report.facts, watts=watts))
+        page = write_report(made_report, folder, charts)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
     except OSError as error:
@@ -391,14 +536,13 @@ def _report(made: Plan, store: Store, out: Path | None, place: Place, anew: bool
 
 def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = None) -> Report:
     """The study's scores, imports beside them, and what they say; of claims, where they are given."""
-    from dataclasses import replace
-
     from xstilts.imports import beside, stored
     from xstilts.report import evaluate
 
     more = beside(made, stored(store, made.study.name))
     facts = _facts(made, store, place)
-    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters={**facts.parameters, **more.parameters})
+    parameters, series = {**facts.parameters, **more.parameters}, {**facts.series, **more.series}
+    facts = replace(facts, notes=(*facts.notes, *more.notes), parameters=parameters, series=series)
     return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
 
 
@@ -407,18 +551,36 @@ def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:
 
 
 def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
-    """The same with its review."""
-    from dataclasses import replace
-
+    """The same with its review, and with what it has cost."""
+    from xstilts.analysis.cost import costs
     from xstilts.analysis.review import of_plan
 
     manifests = _manifests(made, store)
-    return replace(found, review=of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json"))
+    review = of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json")
+    return replace(found, review=review, spent=costs(made.cells, manifests, _bodies(made, store), found.transfer.gains))
+
+
+def _bodies(made: Plan, store: Store) -> dict[str, int]:
+    """Parameters without embeddings by the key of each pretrained model whose folder is at hand."""
+    from xstilts.models import body, fetch
+    from xstilts.stages import Pretrained, root
+
+    found = {}
+    for start in {root(start).key: root(start) for start in made.models.values()}.values():
+        try:
+            entry = None if isinstance(start, Pretrained) else store.find(start.key)
+            folder = fetch(made.where[start.key], offline=True) if isinstance(start, Pretrained) else entry and entry / "encoder"
+            if folder is not None:
+                found[start.key] = body(folder)
+        except XstiltsError:
+            continue  # not at hand: no operations are counted for it
+    return found
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
-    names = ("index.html", "report.md", "scores.csv", "transfer.csv")
-    return {name: [stat.st_size, stat.st_mtime_ns] for name in names if (stat := (folder / name).stat())}
+    from xstilts.report import FILES
+
+    return {name: [stat.st_size, stat.st_mtime_ns] for name in FILES if (stat := (folder / name).stat())}
 
 
 def _still_good(stamp: Path, key: str) -> str | None:
@@ -433,6 +595,7 @@ def _still_good(stamp: Path, key: str) -> str | None:
 def _facts(made: Plan, store: Store, place: Place) -> Any:
     """What the report says beside the scores."""
     from xstilts import machine
+    from xstilts.analysis.texts import text_facts
     from xstilts.card import seen_before
     from xstilts.provenance import commit, versions
     from xstilts.report import Cost, Facts
@@ -448,6 +611,9 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         if stage.key in manifests:
             kind = "search (trainings not chosen)" if stage.key in passed else made.kind(stage)
             seconds.setdefault(kind, []).append(float(manifests[stage.key]["seconds"]))
+    # of a model that was made here, its size is known once it is there
+    there = {name: manifests[start.key]["facts"].get("parameters") for name, start in made.models.items() if start.key in manifests}
+    counted = {name: int(many) for name, many in there.items() if many}
     where = {
         "machine": machine.kind(),
         "device": place.device,
@@ -460,7 +626,8 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
         notes=(study.notes,) if study.notes else (),
         model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
-        parameters=made.parameters,
+        parameters={**made.parameters, **counted},
+        series=made.series,
         written=_written(made, manifests),
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
@@ -478,6 +645,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         costs=tuple(Cost(kind, len(each), sum(each)) for kind, each in seconds.items()),
         sources={name: encoder.hub or encoder.path or encoder.pretrain for name, encoder in study.encoders.items()},
         seen=seen_before(made, place.data),
+        texts=text_facts(made, store, place.data),
     )
 
 
@@ -829,6 +997,7 @@ def import_command(
     intermediate: Annotated[str | None, typer.Option(help='After which intermediate choice (default: the file\'s, else "none").')] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The run's seed (default: the file's, else 0).")] = None,
     parameters: Annotated[int, typer.Option(min=0, help="Size of the model, for trends.")] = 0,
+    series: Annotated[str, typer.Option(help="Models of one series were pretrained alike but for their size: trends are over those.")] = "",
     labels: Annotated[
         Path | None, typer.Option(help="Labels in the same layout: they are compared, and say in which order Tatoeba's candidates stood.")
     ] = None,
@@ -839,7 +1008,7 @@ def import_command(
 
     place: Place = ctx.obj
     store, made = _planned(place, into)
-    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters), labels)
+    found, left = read(source, made, place.data, store, Named(model, intermediate, seed, parameters, series), labels)
     keep(store, made.study.name, found)
     targets = list(dict.fromkeys(each.target for each in found))
     if json_:
@@ -950,10 +1119,93 @@ def pretrain(
         print(f"done: {outcome.run} stages run, {outcome.reused} reused; model: {folder}")
 
 
+# ---- deployment ----
+
+
+HeadOf = Annotated[str, typer.Option(metavar="NAME", help="Which head, where the model has several.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")]
+MODEL = "A key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export."
+
+
+@app.command("export", epilog=ANYWHERE)
+def export_command(
+    ctx: typer.Context,
+    model: Annotated[str, typer.Argument(metavar="MODEL", help=MODEL)],
+    format: Annotated[str, typer.Option(metavar="NAME", help="onnx, openvino or torch (the plain transformers layout).")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for the file set.")],
+    precision: Annotated[str, typer.Option(metavar="NAME", help="fp32, bf16 (openvino, torch) or int8 (onnx).")] = "fp32",
+    task: HeadOf = "",
+    rows: Annotated[int, typer.Option(min=1, help="Real rows a language to check it on.")] = 100,
+    json_: Json = False,
+) -> None:
+    """Write a model with its head as one file set, checked on real rows against PyTorch; int8 tells what it loses."""
+    place: Place = ctx.obj
+    asked = {"model": model, "task": task, "format": format, "precision": precision, "out": str(out), "rows": rows}
+    _hand_over("export", place, asked, json_, threads=1)
+
+
+@app.command(epilog=ANYWHERE)
+def serve(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on (0: any that is free).")] = 8000,
+    threads: Threads = 1,
+    latency_ms: Annotated[int, typer.Option(min=1, help="What a batch may take, the wait for the one before it included.")] = 100,
+    queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for one encoder; more get 429.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may wait for its turn.")] = 30.0,
+    arrive: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may take to arrive.")] = 10.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request's body.")] = 1 << 20,
+    max_characters: Annotated[int, typer.Option(min=1, help="Characters that the model reads for one request.")] = 20_000,
+    api_key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the key that callers must send (default: $XSTILTS_API_KEY, else none).")
+    ] = None,
+) -> None:
+    """Answer over HTTP: POST /v1/TASK, several tasks in one process, requests of all callers computed together."""
+    sizes = {"body": max_body, "characters": max_characters, "queue": queue}
+    limits = {**sizes, "latency": latency_ms / 1000, "timeout": timeout, "arrive": arrive}
+    asked = {"models": models, "host": host, "port": port, "limits": limits, "api_key": api_key and str(api_key)}
+    _hand_over("serve", ctx.obj, asked, False, threads)
+
+
+@app.command(epilog=ANYWHERE)
+def bench(
+    ctx: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"{MODEL} The first is what the others are compared with.")],
+    languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Only these (default: all that have rows).")] = None,
+    task: HeadOf = "",
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of a cell: one scenario in one language, or a side of a comparison.")] = 10.0,
+    latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
+    rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON.")] = None,
+    json_: Json = False,
+) -> None:
+    """Measure what models cost to serve, with MLPerf's LoadGen on real rows, and test whether they are equally fast."""
+    asked = {
+        "models": models, "languages": _split(languages), "task": task, "seconds": seconds, "bound": latency_ms / 1000, "rows": rows,
+        "out": out and str(out.absolute()),
+    }  # fmt: skip
+    _hand_over("bench", ctx.obj, asked, json_, threads)
+
+
+def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: bool, threads: int) -> None:
+    """Go on as the process that loads the model: the threads of numeric libraries must be set before they are loaded."""
+    from xstilts.executors.local import environment
+
+    where = {"store": str(place.store), "data": str(place.data), "device": place.device, "threads": threads, "json": json_}
+    sys.stdout.flush()
+    words = [sys.executable, "-m", "xstilts.deploy", command, json.dumps({**where, **asked})]
+    os.execve(sys.executable, words, environment(threads, offline=True))
+
+
 # ---- helpers ----
 
 
-COMMANDS = ("run", "plan", "report", "claims", "review", "status", "tasks", "check", "score", "submit", "import", "why", "gc", "pretrain")
+COMMANDS = (
+    *("run", "plan", "report", "claims", "review", "compare", "status", "tasks", "check", "score", "submit", "import", "why", "gc"),
+    *("pretrain", "export", "serve", "bench"),
+)
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

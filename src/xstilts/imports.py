@@ -55,6 +55,7 @@ class Imported:
     values: Mapping[str, float] = field(default_factory=dict)
     n: int = 0  # 0: not said
     parameters: int = 0  # of the model; 0: not said
+    series: str = ""  # what it shares with models that were pretrained alike but for their size; "": not said
 
     @property
     def place(self) -> tuple[str, str, str, str, int]:
@@ -70,6 +71,7 @@ class Named:
     intermediate: str | None = None
     seed: int | None = None
     parameters: int = 0
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ class Beside:
     cells: tuple[Cell, ...] = ()
     results: tuple[Result, ...] = ()
     parameters: Mapping[str, int] = field(default_factory=dict)
+    series: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -130,6 +133,7 @@ def beside(plan: Plan, imports: Iterable[Imported]) -> Beside:
     results: list[Result] = []
     notes: dict[str, list[str]] = {}
     sizes: dict[str, int] = {}
+    series: dict[str, str] = {}
     for each in imports:
         if each.target not in plan.study.targets or (each.language and (each.target, each.language) not in wanted):
             continue
@@ -147,10 +151,12 @@ def beside(plan: Plan, imports: Iterable[Imported]) -> Beside:
             results.append(Result(cell, items, ("all",), np.zeros(1, dtype=np.int64), each.n))
         if each.parameters:
             sizes[model] = each.parameters
+        if each.series:
+            series[model] = each.series
         what = "predictions" if each.key else f"scores without items, from {each.source}"
         notes.setdefault(f"{model} after {step}, seed {each.seed}, {each.when}, {what}", []).append(each.target)
     lines = [f"Imported, not run here: {text}: {', '.join(dict.fromkeys(targets))}." for text, targets in notes.items()]
-    return Beside(tuple(cells), tuple(results), sizes, tuple(lines))
+    return Beside(tuple(cells), tuple(results), sizes, series, tuple(lines))
 
 
 def _same_data(plan: Plan, intermediate: str, task: Task) -> bool:
@@ -238,26 +244,26 @@ def _from_csv(path: Path, named: Named) -> Iterator[Imported]:
             raise ScoreError(f"{path}: two rows for {where}; import one model, intermediate and seed at a time")
         values[row.metric] = row.value
     for place, (values, n) in by_place.items():
-        yield Imported(*place, source, now, "", values, n, named.parameters)
+        yield Imported(*place, source, now, "", values, n, named.parameters, named.series)
 
 
 def _from_row(path: Path, named: Named) -> Iterator[Imported]:
-    """A leaderboard row: {model, intermediate, seed, parameters, source, scores: {task: number, or by metric or language}}."""
+    """A leaderboard row: {model, intermediate, seed, parameters, series, source, scores: {task: number, or by metric or language}}."""
     table = _table(path)
-    known = ("model", "intermediate", "seed", "parameters", "source", "scores")
+    known = ("model", "intermediate", "seed", "parameters", "series", "source", "scores")
     if odd := [key for key in table if key not in known]:
         raise ScoreError(f'{path}: unknown key "{odd[0]}" (known: {", ".join(known)}){nearest(odd[0], known)}')
     model, intermediate = named.model or table.get("model"), named.intermediate or table.get("intermediate", NONE)
     seed = table.get("seed", 0) if named.seed is None else named.seed
-    parameters = named.parameters or table.get("parameters", 0)
+    parameters, series = named.parameters or table.get("parameters", 0), named.series or table.get("series", "")
     if not isinstance(model, str) or not model:
         raise ScoreError(f"{path}: whose scores are they? give --model")
-    if not isinstance(intermediate, str) or type(seed) is not int or type(parameters) is not int:
-        raise ScoreError(f"{path}: intermediate should be text, seed and parameters whole numbers")
+    if not isinstance(intermediate, str) or not isinstance(series, str) or type(seed) is not int or type(parameters) is not int:
+        raise ScoreError(f"{path}: intermediate and series should be text, seed and parameters whole numbers")
     source = f"{table['source']} ({_source(path)})" if table.get("source") else _source(path)
     for target, given in mapping(table.get("scores", {}), f"{path}: scores").items():
         for language, values in _by_language(path, find_task(target), given).items():
-            yield Imported(model, intermediate, target, language, seed, source, _now(), "", values, 0, parameters)
+            yield Imported(model, intermediate, target, language, seed, source, _now(), "", values, 0, parameters, series)
 
 
 def _by_language(path: Path, task: Task, given: object) -> dict[str, dict[str, float]]:
@@ -312,7 +318,7 @@ def _from_folder(path: Path, plan: Plan, data: Path, store: Store, named: Named,
         by_id = dict(zip((e.id for e in examples), _predictions(file, task, language, examples, rows, data, where), strict=True))
         chosen = [e for e in load(rows, data) if not is_candidate(e)]
         place = (named.model, named.intermediate or NONE, target, language, named.seed or 0)
-        each = Imported(*place, _source(file), _now(), n=len(chosen), parameters=named.parameters)
+        each = Imported(*place, _source(file), _now(), n=len(chosen), parameters=named.parameters, series=named.series)
         predict = _predict(each, rows, task)
         _check(replace(each, key=predict.key), plan, path)
         made.append((replace(each, key=predict.key), predict, chosen, [by_id[e.id] for e in chosen]))

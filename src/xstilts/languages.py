@@ -137,3 +137,23 @@ def language(code: str) -> Language:
         named = [row for row in LANGUAGES.values() if row.name.lower() == code.lower() or row.iso3 == code]
         hint = f'; did you mean "{named[0].code}"?' if named else nearest(code, LANGUAGES)
         raise DataError(f'no language "{code}" in the table of languages{hint}') from None
+
+
+def tree_distance(one: str, other: str) -> float | None:
+    """Steps up the tree of family, genus and language to a common node, of three: 0 the same language, 1/3 one genus, 2/3 one family.
+
+    1 where they have none. None where the table lacks one of them.
+    """
+    if one not in LANGUAGES or other not in LANGUAGES:
+        return None
+    left, right = LANGUAGES[one], LANGUAGES[other]
+    if one == other:
+        return 0.0
+    return 1 / 3 if (left.family, left.genus) == (right.family, right.genus) else 2 / 3 if left.family == right.family else 1.0
+
+
+def other_script(one: str, other: str) -> float | None:
+    """1 where two languages are written in different scripts, else 0; None where the table lacks one of them."""
+    if one not in LANGUAGES or other not in LANGUAGES:
+        return None
+    return float(LANGUAGES[one].script != LANGUAGES[other].script)

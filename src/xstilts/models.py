@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from xstilts.errors import ModelError, nearest
 
@@ -81,15 +83,55 @@ def fetch(where: Where, offline: bool, names: Sequence[str] = FILES) -> Path:
     return Path(found)
 
 
+def config(where: Where) -> Mapping[str, object] | None:
+    """The config.json of a model: of its folder, of the local hub cache, or of the table of known checkpoints; None where it is in none.
+
+    Nothing is fetched. Raises ModelError for a folder's config that cannot be read.
+    """
+    if isinstance(where, Hub):
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(where.repository, "config.json", revision=where.revision)
+        if not isinstance(found, str):
+            return checkpoints().get(where.repository)
+        path = Path(found)
+    else:
+        path = where / "config.json"
+    try:
+        loaded: Mapping[str, object] = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    return loaded
+
+
+@cache
+def checkpoints() -> Mapping[str, Mapping[str, object]]:
+    """Sizes of well-known checkpoints of the hub, by repository, under the names that their config.json has for them."""
+    table = tomllib.loads((files("xstilts") / "checkpoints.toml").read_text("utf-8"))
+    return {name: {**table["like"].get(own.get("like", ""), {}), **own} for name, own in table["checkpoint"].items()}
+
+
 def size(folder: Path) -> dict[str, int]:
     """`hidden` and `layers` of a model folder's config, as far as it names them, and `parameters` by its weight files."""
-    try:
-        config = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from None
+    config = _config(folder)
     hidden = config.get("hidden_size") or config.get("d_model") or 0
     layers = config.get("num_hidden_layers") or config.get("num_layers") or 0
     return {"hidden": int(hidden), "layers": int(layers), "parameters": parameters(folder)}
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: {error}") from None
+    return found
+
+
+def body(folder: Path) -> int:
+    """Parameters without those of the word table, which multiply nothing. Raises ModelError."""
+    config = _config(folder)
+    width = config.get("embedding_size") or config.get("hidden_size") or config.get("d_model") or 0
+    return parameters(folder) - int(config.get("vocab_size", 0)) * int(width)
 
 
 def parameters(folder: Path) -> int:

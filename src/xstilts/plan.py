@@ -81,6 +81,7 @@ class Plan:
     where: Mapping[str, Where]  # key of a Pretrained -> its weights; of a Translate by given files -> their folder
     models: Mapping[str, Start]  # model name -> its start
     parameters: Mapping[str, int]  # model name -> parameters, where known before anything runs
+    series: Mapping[str, str]  # model name -> what it shares with models that were pretrained alike but for their size, where known
     reads: tuple[Read, ...]  # where each part's rows come from
     layer_rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)  # retrieval target -> the dev rows that choose its layer
     mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
@@ -284,6 +285,7 @@ class _Planner:
             parameters={
                 name: models.size(where)["parameters"] for name, (_, where) in starts.items() if isinstance(where, Path)
             },
+            series={name: found for name, (start, _) in starts.items() if (found := self._series(name, start))},
             reads=tuple(dict.fromkeys(self._reads())),
             layer_rows={cell.target: cell.predict.chosen_on for cell in cells if cell.predict.chosen_on},
             mix_lines=tuple(self.mix_lines),
@@ -419,6 +421,15 @@ class _Planner:
             return Pretrained(f"{hub.repository}@{hub.revision}", encoder.pool, encoder.layer, encoder.form), hub
         folder = self.base / encoder.path
         return Pretrained(models.weights_hash(folder, self.file_hash), encoder.pool, encoder.layer, encoder.form), folder
+
+    def _series(self, name: str, start: Start) -> str:
+        """Of a pretraining config what is not size; of other weights what the study says; "" where nothing is known."""
+        from xstilts.pretraining import config_of, read_config, series
+
+        if isinstance(start, Pretrain):
+            return series(config_of(start))
+        encoder = self.study.encoders.get(name)
+        return series(read_config(name)) if encoder is None else encoder.series  # what is shipped has a config of its name
 
     def _runtime(self, where: Where | None) -> Runtime:
         """bf16 pays from some width on: below 192 the casts cost what the products gain (docs/lab-notebook.md)."""

@@ -15,13 +15,13 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from xstilts import machine
-from xstilts.canon import LATER, canonical, unit_hash
+from xstilts import machine, models
+from xstilts.canon import LATER, canonical, key_of, unit_hash
 from xstilts.errors import DataError, ModelError, StudyError, nearest
 from xstilts.evaluation import TEST_INPUTS, evaluation_files, evaluation_sentences, normalised
 from xstilts.stages import Pretrain, Runtime
@@ -43,7 +43,8 @@ NTREX = {
 
 # Folders under the data folder that are meant for pretraining; any other folder holds a task's rows.
 RAW = ("text", "ntrex")
-MONOLINGUAL = ("mlm", "recall")  # objectives that read texts alone; the others need parallel lines
+Family = Literal["xlm-roberta", "mt5", "llama"]
+WRITTEN: Mapping[str, Family] = {"span": "mt5", "clm": "llama"}  # the objectives of models that write, and the family that they are for
 MINI = ("mini", MIXED := "mini-mixed")  # text that the embedded benchmark makes
 
 
@@ -61,7 +62,10 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The body: sizes of a new one (XLM-R architecture), or `init`, a model folder or package whose body is taken over."""
+    """The body: sizes of a new one, or `init`, a model folder or package whose body is taken over.
+
+    `family` of a new body: XLM-R's encoder, mT5's encoder-decoder (`layers` of each), Llama's decoder.
+    """
 
     __pydantic_config__: ClassVar = STRICT
     init: str = ""
@@ -73,6 +77,8 @@ class Model:
     ffn: int = 256
     max_positions: int = 512
     dropout: float = 0.1
+    family: Family = field(default="xlm-roberta", metadata=LATER)
+    take: tuple[int, ...] = field(default=(), metadata=LATER)  # of a taken-over body, the layers that are kept, from 0 on; (): all
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +121,13 @@ class Objective:
     distill: mean-pooled vectors of a line and its translation against the teacher's English vector (Reimers &
     Gurevych 2020, arXiv 2004.09813): mse * MSE (mean over dimensions) + contrastive * cross-entropy of scale * cosine over
     the teacher vectors of the batch.
+    span: of an encoder-decoder; `mask_rate` of the tokens are hidden in spans of `mean_span` on average and written by the decoder
+    (span corruption; Raffel et al. 2020). clm: of a decoder; every next token. Both on the texts, or with `pairs` on a line and its
+    translation side by side, as tlm.
     """
 
     __pydantic_config__: ClassVar = STRICT
-    kind: Literal["mlm", "recall", "tlm", "distill", "align"]
+    kind: Literal["mlm", "recall", "tlm", "distill", "align", "span", "clm"]
     weight: float = 1.0
     batch: int = 64  # rows a step
     mask_rate: float = 0.15
@@ -132,6 +141,13 @@ class Objective:
     english: float = 0.25  # distill: English rows a translated row
     alone: float = 0.25  # distill: share of the English rows that come from the raw English texts
     neighbours: bool = field(default=False, metadata=LATER)
+    mean_span: float = field(default=3.0, metadata=LATER)
+    pairs: bool = field(default=False, metadata=LATER)
+
+    @property
+    def monolingual(self) -> bool:
+        """True for one that reads texts alone; the others need parallel lines."""
+        return self.kind in ("mlm", "recall") or (self.kind in WRITTEN and not self.pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +172,7 @@ class Config:
     smoothing: float = 0.5  # languages are drawn with probability proportional to lines ** smoothing
     more: tuple[str, ...] = ()  # languages that are drawn twice as often
     transductive: bool = False
-    pool: Literal["first", "mean"] = "first"
+    pool: Literal["first", "mean", "last"] = "first"
     layer: int = -1
 
 
@@ -210,20 +226,43 @@ def configs() -> tuple[str, ...]:
 
 
 def read_config(name_or_path: str | Path) -> Config:
-    """The config of that name, or in that TOML file. Raises StudyError naming file, place and value."""
+    """The config of that name, or in that TOML file. Raises StudyError naming file, place and value.
+
+    A file with `base = NAME` holds what differs from that ready-made config: of a table like [model] the keys that it names, of
+    anything else the whole. The base is put in here, so that a config's value and key know of none.
+    """
     path = Path(name_or_path)
     if path.suffix != ".toml":
-        path = CONFIGS / f"{name_or_path}.toml"
-        if not path.is_file():
-            there = f"(there are: {', '.join(configs())})"
-            raise StudyError(f'no ready-made pretraining "{name_or_path}" {there}{nearest(str(name_or_path), configs())}')
+        path = _ready_made(str(name_or_path))
+    table = _table(path)
+    if isinstance(base := table.pop("base", None), str):
+        below = _table(_ready_made(base))
+        if "base" in below:
+            raise StudyError(f'{path}: base: "{base}" itself has the base "{below["base"]}"; name that one, and all that differs from it')
+        table = _over(below, table)
+    return parse_config(json.dumps(table, default=str), str(path))
+
+
+def _ready_made(name: str) -> Path:
+    path = CONFIGS / f"{name}.toml"
+    if not path.is_file():
+        raise StudyError(f'no ready-made pretraining "{name}" (there are: {", ".join(configs())}){nearest(name, configs())}')
+    return path
+
+
+def _table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); give a TOML file or the name of a ready-made pretraining") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise StudyError(f"{path}: not TOML: {error}") from error
-    return parse_config(json.dumps(table, default=str), str(path))
+
+
+def _over(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """`own` over `base`, key by key; two tables of one name are put together in the same way."""
+    both = {name: {**base[name], **value} for name, value in own.items() if isinstance(value, dict) and isinstance(base.get(name), dict)}
+    return {**base, **own, **both}
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -253,18 +292,31 @@ def _check(config: Config, where: str) -> None:
             raise StudyError(f"{where}: {what}")
 
     need(config.steps > 0, f"steps: must be positive, not {config.steps}")
-    need(bool(config.objective), "objective: name at least one of mlm, recall, tlm, align, distill")
+    need(bool(config.objective), "objective: name at least one of mlm, recall, tlm, align, distill, span, clm")
     need(bool(config.text or config.parallel), "text: name at least one [[text]] or [[parallel]]")
     need(bool(config.model.init) or config.model.hidden % config.model.heads == 0, "model.heads: must divide model.hidden")
+    take = config.model.take
+    need(not take or bool(config.model.init), "model.take: names layers of a body that is taken over; say whose with model.init")
+    ascending = list(take) == sorted(set(take)) and all(layer >= 0 for layer in take)
+    need(ascending, f"model.take: layers from 0 on, in ascending order, each once, not {list(take)}")
     warm = config.model.embeddings == "parallel"
     fits = bool(config.parallel and not config.model.init)
     need(not warm or fits, 'model.embeddings: "parallel" needs a [[parallel]], and no model.init')
+    body = config.model
+    need(body.family == "xlm-roberta" or not body.init, "model.family: is of a new body, and model.init takes one over")
+    need(body.family != "llama" or body.dropout == 0, f"model.dropout: Llama has none; say 0.0, not {body.dropout}")
     need(0 < config.tokenizer.coverage <= 1, f"tokenizer.coverage: must lie in (0, 1], not {config.tokenizer.coverage}")
     for i, one in enumerate(config.objective):
         need(one.weight > 0 and one.batch > 0, f"objective.{i}: weight and batch must be positive")
         need(0 < one.mask_rate < 1, f"objective.{i}.mask_rate: must lie in (0, 1), not {one.mask_rate}")
         need(one.kind != "distill" or bool(one.teacher), f"objective.{i}.teacher: distill needs one (a model folder or a package name)")
-        need(one.kind in MONOLINGUAL or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
+        need(one.monolingual or bool(config.parallel), f"objective.{i}: {one.kind} needs a [[parallel]]")
+        family = WRITTEN.get(one.kind, "xlm-roberta")
+        fits = one.kind == "align" or config.model.family == family
+        need(fits, f'objective.{i}: {one.kind} is for model.family = "{family}", not "{config.model.family}"')
+        need(one.mean_span >= 1, f"objective.{i}.mean_span: must be 1 or more, not {one.mean_span}")
+        spans = one.max_length * one.mask_rate / one.mean_span
+        need(one.kind != "span" or spans <= 96, f"objective.{i}: a row would need over 100 sentinels; raise mean_span or lower mask_rate")
     for i, text in enumerate(config.text):
         parts = Path(text.path).parts
         held = [name for name in TEST_INPUTS if name in parts]
@@ -302,6 +354,10 @@ def _file_hash(path: Path) -> str:
 
 def stage(config: Config, data: Path, runtime: Runtime, file_hash: FileHash = _file_hash) -> Pretrain:
     """The stage that makes this encoder: hashes every file that decides the result. Raises DataError, ModelError."""
+    if config.model.take:
+        there = models.size(model_folder(config.model.init))["layers"]
+        if config.model.take[-1] >= there:
+            raise ModelError(f"{config.name}: model.take = {list(config.model.take)}: {config.model.init} has layers 0 to {there - 1}")
     return Pretrain(
         config=canonical(config), data=hashes(config, data, file_hash), runtime=runtime, pool=config.pool, layer=config.layer
     )
@@ -317,6 +373,15 @@ def pretrain_stage(
     config = read_config((base or Path()) / name_or_path if name_or_path.endswith(".toml") else name_or_path)
     wide = bool(config.model.init) or config.model.hidden >= 256
     return stage(config, data, Runtime("bf16" if machine.fast_bf16(device) else "fp32", 2 if wide else 1, device), file_hash)
+
+
+def series(config: Config) -> str:
+    """The same text for pretrainings that differ in size, seed and learning rates alone: same data, tokenizer and number of updates.
+
+    Only among those is size compared. A rate may be fitted to a size; whatever else differs makes another series.
+    """
+    sizes = replace(config.model, layers=0, hidden=0, heads=0, ffn=0, take=())
+    return key_of(replace(config, name="", about="", seed=0, lr=0.0, lr_embeddings=0.0, model=sizes))
 
 
 def model_folder(name: str) -> Path:

@@ -8,9 +8,10 @@ import queue
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -18,9 +19,9 @@ from typing import Any, Literal
 from xstilts import machine
 from xstilts.canon import plain
 from xstilts.errors import StoreError
-from xstilts.executors import local
+from xstilts.executors import local, torchrun
 from xstilts.models import Hub, Where
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, Translate, parents, root
+from xstilts.stages import ALONE, Choose, Layout, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, Translate, parents, root
 from xstilts.store import Store, disk_error
 
 # How libraries that do not raise OSError (tokenizers, NumPy) say that the disk refused.
@@ -28,6 +29,7 @@ _REFUSED = {
     errno.ENOSPC: re.compile(rf"\(os error {errno.ENOSPC}\)|No space left on device|\d+ requested and \d+ written"),
     errno.EROFS: re.compile(rf"\(os error {errno.EROFS}\)|Read-only file system"),
 }
+JOIN = 600.0  # seconds that a further host waits for the first to begin
 RECHECK = 0.3  # seconds between two looks at a stage that another run works on
 
 
@@ -99,9 +101,9 @@ def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
     return {stage.key: stage for stage in stages if stage.key in wanted}
 
 
-def default_jobs(threads: int, device: str) -> int:
-    """Workers at a time when nobody says: as many as the cores feed; one on a GPU."""
-    return 1 if device == "cuda" else max(1, machine.cores() // max(1, threads))
+def default_jobs(threads: int, device: str, layout: Layout = ALONE) -> int:
+    """Workers at a time when nobody says: as many as the cores feed; one on a GPU, and where hosts work together."""
+    return 1 if device == "cuda" or layout.nodes > 1 else max(1, machine.cores() // max(1, threads * layout.processes))
 
 
 def run(
@@ -113,11 +115,13 @@ def run(
     offline: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     function: str | None = None,
+    layout: Layout = ALONE,
 ) -> Outcome:
     """Run the stages that the store lacks, each once, on up to `jobs` worker processes.
 
     A stage that another run works on is waited for. A stage that fails takes those that stand on it
     with it; the others go on. Ctrl-C lets every stage save its state, a second one kills the workers.
+    `layout` says over how many processes each training is spread.
     `function` names another "module:function" than `executors.carry:carry_out` (tests).
     Raises StoreError when the disk is full or read-only.
     """
@@ -130,8 +134,8 @@ def run(
         if (trouble := store.broken(key)) is not None:
             on_event(Note(trouble))
     inbox: local.Inbox = queue.SimpleQueue()
-    job = {"store": str(store.path), "data": str(data), "offline": offline, "where": _as_json(where)}
-    course = _Course(store, jobs or default_jobs(threads, device), inbox, job, on_event, function, dict(todo), _ranks(todo))
+    job = {"store": str(store.path), "data": str(data), "offline": offline, "where": _as_json(where), "layout": asdict(layout)}
+    course = _Course(store, jobs or default_jobs(threads, device, layout), inbox, job, on_event, function, dict(todo), _ranks(todo))
     with store.used(), _interrupts(inbox):
         try:
             course.loop()
@@ -141,6 +145,30 @@ def run(
         raise StoreError(f"{course.fatal} ({course.ran} stages were run)")
     reused = len(stages) - len(todo) + course.found
     return Outcome(course.ran, reused, course.failed, tuple(course.skipped), course.interrupts > 0)
+
+
+def follow(stages: tuple[Stage, ...], store: Store, layout: Layout, on_event: Callable[[Event], None] = lambda event: None) -> Outcome:
+    """On a host that is not the first: lend it to the trainings of the run on the first host, until that has ended.
+
+    The hosts share the store's folder. Raises StoreError when no training begins within `JOIN` seconds.
+    """
+    pressed: local.Inbox = queue.SimpleQueue()
+    joined, since = 0, time.monotonic()
+    with _interrupts(pressed):
+        while pressed.empty():
+            todo = [stage for stage in needed(stages, store).values() if isinstance(stage, Train)]
+            begun = next((stage for stage in todo if (store.draft(stage.key) / torchrun.JOB).exists()), None)
+            if begun is not None:
+                on_event(Began(begun, 0))
+                torchrun.join(store.draft(begun.key) / torchrun.JOB, layout, lambda: not pressed.empty())
+                joined, since = joined + 1, time.monotonic()
+                continue
+            if not todo or (joined and not store.in_use()):
+                break
+            if not joined and time.monotonic() - since > JOIN:
+                raise StoreError(f"{store.path}: the first host began no training in {JOIN:.0f} seconds; do all hosts share this store?")
+            time.sleep(RECHECK)
+    return Outcome(joined, 0, {}, (), not pressed.empty())
 
 
 @dataclass

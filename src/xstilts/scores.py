@@ -78,6 +78,10 @@ class Result:
     groups: tuple[str, ...]  # distinct groups, sorted; results of one target and language share this tuple
     group_of: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N], index into groups
     alone: int | None = None  # where the score alone is known, not its items: the rows it is said to be over (0: not said)
+    answers: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None  # [N], index into names; None where an item has not one answer
+    names: tuple[str, ...] = ()  # distinct answers of the target and language, whatever the model
+    ids: tuple[str, ...] = ()  # of the items; results of one target and language share this tuple
+    majority: float | None = None  # share of the most frequent gold label, 0-100; None where items have no labels out of a fixed set
 
     @property
     def headline(self) -> Items:
@@ -194,6 +198,9 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     except ScoreError as error:
         raise ScoreError(f"{first_path.parent}: {task.name}, {first_cell.language}: {error}") from error
     start = {path: index * size for index, path in enumerate(paths)}
+    ids = tuple(tables[0].column("id").to_pylist())
+    single = task.kind in ("classify", "choose", "span") and bool((pred.lengths == 1).all())
+    most = float(np.bincount(gold.codes[: gold.offsets[size]]).max()) if task.kind in ("classify", "choose", "tag") else None
     return [
         Result(
             cell,
@@ -203,6 +210,10 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
             ),
             names,
             group_of.astype(np.int64),
+            answers=pred.codes[start[path] : start[path] + size] if single else None,
+            names=pred.names if single else (),
+            ids=ids,
+            majority=None if most is None else 100 * most / float(gold.offsets[size]),
         )
         for cell, path in pairs
     ]

@@ -90,6 +90,27 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Layout:
+    """How a run spreads its trainings out: speed, place and memory, no number beyond rounding, so that it is in no key."""
+
+    processes: int = 1  # of one training, on each host
+    parallel: Literal["ddp", "fsdp"] = "ddp"  # whole model in each process, or a part of it
+    nodes: int = 1  # hosts
+    node_rank: int = 0  # this host's number; 0 is the one that runs the study
+    rendezvous: str = ""  # "host:port" on host 0, where several hosts meet
+    checkpointing: bool = False  # activations within a layer are computed again in the backward pass, not kept
+    micro_tokens: int | None = None  # tokens a micro-batch; None: the engine's own number
+
+    @property
+    def size(self) -> int:
+        """The number of processes on all hosts."""
+        return self.processes * self.nodes
+
+
+ALONE = Layout()  # each training in one process
+
+
+@dataclass(frozen=True, slots=True)
 class Runtime:
     """What changes the rounding of a stage: resolved when the plan is made."""
 

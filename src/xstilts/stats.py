@@ -19,7 +19,7 @@ from xstilts.metrics import Items
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Kind = Literal["seeds and items", "items only", "seeds only", "untrained"]
+Kind = Literal["seeds and items", "items only", "seeds only", "untrained", "seeds and languages", "languages only"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -34,7 +34,8 @@ class Interval:
 
     `kind`: "seeds and items"; "items only" (fewer than three seeds: the luck of training is not in it);
     "seeds only" (some of the scores came without their items: what the choice of the test set adds is not in it);
-    "untrained" (nothing was trained, so that items are all there is).
+    "untrained" (nothing was trained, so that items are all there is); "seeds and languages", and "languages only" with fewer than
+    three seeds: `groups` then are the languages, which are taken as drawn from all that there are (see `mixed`).
     """
 
     estimate: float
@@ -50,7 +51,7 @@ class Interval:
     @property
     def sure(self) -> bool:
         """True when the interval holds all the noise there is, so that something may be concluded from it."""
-        return self.kind not in ("items only", "seeds only")
+        return self.kind not in ("items only", "seeds only", "languages only")
 
     @property
     def sign(self) -> int:
@@ -84,7 +85,9 @@ def bootstrap(num: Floats, den: Floats, resamples: int, rng: np.random.Generator
     return np.concatenate(parts)
 
 
-def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True, level: float = LEVEL) -> Interval:
+def combine(
+    per_seed: Floats, sampled: Floats, groups: int, trained: bool = True, level: float = LEVEL, crossed: bool = False
+) -> Interval:
     """The interval of the mean over seeds of a score or of a contrast of scores.
 
     `per_seed` [S]: its value for each seed on all items. `sampled` [R, S]: the same on each bootstrap sample of the
@@ -93,6 +96,9 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     groups is that much too narrow), less their interaction, which is in both; and at least the item variance. t quantile
     at the Satterthwaite degrees of freedom. With fewer than three seeds, or where nothing was trained, the item
     variance alone.
+
+    `crossed`: what is measured with a seed was chosen by the others, so that the seeds' values hang together. Their variance then counts
+    1 / S + 1 / (S - 1) in place of 1 / S (Nadeau and Bengio 2003, section 3.1, with S - 1 seeds choosing for one).
     """
     seeds = len(per_seed)
     if np.abs(per_seed).max() < DUST and np.abs(sampled).max() < DUST:
@@ -104,7 +110,7 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     kind: Kind = "untrained" if not trained else "seeds and items" if seeds >= MIN_SEEDS else "items only"
     total, spread = item, item**2 / item_freedom
     if kind == "seeds and items":
-        seed = float(per_seed.var(ddof=1)) / seeds
+        seed = float(per_seed.var(ddof=1)) * (1 / seeds + (1 / (seeds - 1) if crossed else 0.0))
         # The variance of one seed's score over items is item + interaction, that of the mean item + interaction / S.
         both = max(float(sampled.var(axis=0).mean()) * wider - item, 0.0) / (seeds - 1)
         alone = max(item - both, 0.0)
@@ -119,6 +125,60 @@ def combine(per_seed: Floats, sampled: Floats, groups: int, trained: bool = True
     half = t_quantile(0.5 + level / 2, freedom) * error
     p = t_outside(estimate / error, freedom)
     return Interval(estimate, estimate - half, estimate + half, error, freedom, seeds, groups, kind, p)
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """A mixed-effects model of values by language and seed: the slope, and the standard deviation of each random effect, in points."""
+
+    slope: Interval  # points for one unit of the covariate
+    intercept: float  # at covariate 0
+    languages: float
+    seeds: float
+    rest: float  # of one language with one seed
+
+
+def mixed(values: Floats, x: Floats, trained: bool = True, level: float = LEVEL) -> Mixed:
+    """`values` [L, S] = a + b * x [L] + language + seed + rest, language, seed and rest random; L >= 3, and two different x.
+
+    In such a complete layout the best linear unbiased estimate of b is least squares on the languages' means, and the components by
+    restricted maximum likelihood are those of the analysis of variance (Searle et al. 1992, chapter 4) where none is below 0 (else 0 is
+    given, and the two are pooled). The slope's variance: residual mean square of the languages' means / sum of squares of x, t with
+    L - 2 degrees of freedom; where slopes differ between seeds by more than the rest explains, that variance / S is added, with
+    Satterthwaite's degrees. With fewer than three seeds ("languages only") it is not; an untrained model has no luck of training.
+    """
+    count, seeds = values.shape
+    weights = slope_weights(x)
+    square = float(((x - x.mean()) ** 2).sum())
+    per_seed = weights @ values
+    slope = float(per_seed.mean())
+    by_language, by_seed, mean = values.mean(axis=1), values.mean(axis=0), float(values.mean())
+    left = by_language - mean - slope * (x - x.mean())
+    sum_language, sum_seed = seeds * float((left**2).sum()), count * float(((by_seed - mean) ** 2).sum())
+    sum_rest = float(((values - by_language[:, None] - by_seed[None, :] + mean) ** 2).sum())
+    free_language, free_seed, free_rest = count - 2, seeds - 1, (count - 1) * (seeds - 1)
+    kind: Kind = "seeds and languages" if seeds >= MIN_SEEDS or not trained else "languages only"
+    alone = sum_language / free_language / seeds / square
+    extra = 0.0
+    if seeds >= MIN_SEEDS:
+        # the rest of each language and seed around the seed's own line is what slopes differ by in any case
+        own = sum_rest - square * float(((per_seed - slope) ** 2).sum())
+        extra = max(float(per_seed.var(ddof=1)) - max(own, 0.0) / ((count - 2) * (seeds - 1)) / square, 0.0) / seeds
+    total = alone + extra
+    spread = alone**2 / free_language + (extra**2 / free_seed if seeds > 1 else 0.0)
+    freedom = total**2 / spread if spread > 0.0 else float(free_language)
+    error = total**0.5
+    half = t_quantile(0.5 + level / 2, freedom) * error
+    p = t_outside(slope / error, freedom) if error else float(slope == 0.0)
+    interval = Interval(slope, slope - half, slope + half, error, freedom, seeds, count, kind, p)
+    square_language, square_seed = sum_language / free_language, sum_seed / max(free_seed, 1)
+    rest = sum_rest / free_rest if free_rest else 0.0
+    if free_rest and square_language < rest:
+        rest = (sum_rest + sum_language) / (free_rest + free_language)
+    if free_rest and square_seed < rest:
+        rest = (rest * free_rest + sum_seed) / (free_rest + free_seed)
+    languages, of_seeds = max(square_language - rest, 0.0) / seeds, max(square_seed - rest, 0.0) / count
+    return Mixed(interval, mean - slope * float(x.mean()), languages**0.5, of_seeds**0.5, rest**0.5)
 
 
 def detectable(interval: Interval, power: float = 0.8, level: float = LEVEL) -> float:

@@ -250,6 +250,11 @@ class Store:
         with self._hold(fcntl.LOCK_EX) as got:
             yield got
 
+    def in_use(self) -> bool:
+        """True while any run uses the store."""
+        with self.alone() as got:
+            return not got
+
     @contextmanager
     def _hold(self, mode: int) -> Iterator[bool]:
         try:
@@ -414,13 +419,13 @@ class Store:
             raise StoreError(f'"{key}" begins {len(matches)} keys; give more digits ({matches[0][: len(key) + 8]}, ...)')
         full = matches[0]
         stage: Mapping[str, Any] = stored[full]["stage"] if full in stored else json.loads(planned[full])
-        mine = _flat(stage)
+        mine = flat(stage)
         near: tuple[int, str, tuple[Difference, ...]] | None = None
         for name, manifest in stored.items():
             other = manifest["stage"]
             if name == full or other["type"] != stage["type"]:
                 continue
-            theirs = _flat(other)
+            theirs = flat(other)
             paths = [path for path in {**mine, **theirs} if mine.get(path) != theirs.get(path)]
             if near is None or len(paths) < near[0]:
                 near = (len(paths), name, tuple(Difference(path, mine.get(path), theirs.get(path)) for path in paths))
@@ -507,7 +512,7 @@ def _tree_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
 
 
-def _flat(value: object, path: str = "") -> dict[str, str]:
+def flat(value: object, path: str = "") -> dict[str, str]:
     """Every leaf of a JSON value under its dotted path."""
     match value:
         case dict():
@@ -516,7 +521,7 @@ def _flat(value: object, path: str = "") -> dict[str, str]:
             items = ((str(place), item) for place, item in enumerate(value))
         case _:
             return {path: json.dumps(value, ensure_ascii=False)}
-    flat: dict[str, str] = {}
+    leaves: dict[str, str] = {}
     for name, item in items:
-        flat.update(_flat(item, f"{path}.{name}" if path else name))
-    return flat
+        leaves.update(flat(item, f"{path}.{name}" if path else name))
+    return leaves

@@ -37,6 +37,8 @@ class Encoder:
     form: Form = "heads"  # "text": no heads, tasks are read and answered as text (encoder-decoders and decoders)
     notes: str = ""  # what a reader must know of it (printed in every report)
     seen: tuple[str, ...] = ()  # tasks whose labels its weights have learnt from already (added to what is known of it)
+    # models of one series had the same data, tokenizer and number of updates in pretraining: only among them is size compared
+    series: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +329,8 @@ def _check_values(study: Study) -> None:
     for name, encoder in study.encoders.items():
         if sum(map(bool, (encoder.path, encoder.hub, encoder.pretrain))) != 1:
             raise StudyError(f"encoders.{name}: give exactly one of path, hub and pretrain")
+        if encoder.pretrain and encoder.series:
+            raise StudyError(f"encoders.{name}.series: that is read from the pretraining config; leave it out")
         if encoder.hub and not re.fullmatch(r"[0-9a-f]{40}", encoder.revision):
             raise StudyError(f'encoders.{name}.revision: pin the full commit (40 hexadecimal digits), got "{encoder.revision}"')
     for name, mix in study.mixes.items():

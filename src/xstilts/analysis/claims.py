@@ -27,7 +27,7 @@ from xstilts.imports import MARK
 from xstilts.metrics import Items
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import STRICT, Choose, Merge, Start, Train, lineage
-from xstilts.stats import LEVEL, MIN_SEEDS, RESAMPLES, Interval, holm, t_outside
+from xstilts.stats import LEVEL, MIN_SEEDS, RESAMPLES, Floats, Interval, holm, t_outside
 from xstilts.study import UNTUNED, told
 from xstilts.task import KINDS
 from xstilts.tasks import task as find_task
@@ -468,7 +468,7 @@ class _Model:
         if len({len(per_seed) for per_seed, _, _ in contrasts}) > 1:
             return replace(blank, why="the targets have not the same seeds", notes=tuple(notes))
         every = [one for group in groups for one in group]
-        interval = mean_of(contrasts, min(one.groups for one in every), all(one.known for one in every))
+        interval = mean_of(contrasts, min(one.groups for one in every), all(one.known for one in every), crossed=of_best)
         dropped = [f"left out: {text}" for text in dict.fromkeys(text for one in every for text in one.left_out)]
         where = " ".join(dict.fromkeys(used[0])) + (f", less the gain on {' '.join(dict.fromkeys(used[1]))}" if others else "")
         side, bound = part.bound
@@ -544,8 +544,7 @@ class _Model:
     def _best(self, sample: Sample, weights: Mapping[str, Weights], gone: Sequence[str]) -> list[_One]:
         """The gain of the best choice: for each seed and each half of the items, the best by the other seeds on the other half.
 
-        The best on the very scores that it is then shown with would be too good (the winner's curse). The seeds' picks are not independent,
-        so that the interval is a little narrow: it covered 0 in 92.7 % of 600 simulated studies without an effect.
+        The best on the very scores that it is then shown with would be too good (the winner's curse).
         """
         if not all(sample.known(own) for own in weights.values()):
             raise _Untestable(f"{sample.task.name}: the best choice is found on half of the items, and some scores came without items")
@@ -554,13 +553,10 @@ class _Model:
             raise _Untestable(f"{sample.task.name}: too few items to find the best choice on one half")
         out = []
         for here, other in (halves, halves[::-1]):
-            looked_at = np.stack([other.contrast(own)[0] for own in weights.values()])  # [choices, S]
+            pick = best_by_others(np.stack([other.contrast(own)[0] for own in weights.values()]))
             scored = [here.contrast(own) for own in weights.values()]
-            seeds = looked_at.shape[1]
-            rest = looked_at.sum(axis=1, keepdims=True) - looked_at if seeds > 1 else looked_at
-            pick = rest.argmax(axis=0)  # [S]
-            per_seed = np.array([scored[pick[s]][0][s] for s in range(seeds)])
-            sampled = np.stack([scored[pick[s]][1][:, s] for s in range(seeds)], axis=1)
+            per_seed = np.array([scored[choice][0][seed] for seed, choice in enumerate(pick)])
+            sampled = np.stack([scored[choice][1][:, seed] for seed, choice in enumerate(pick)], axis=1)
             out.append(_One(sample.task.name, (per_seed, sampled, any(each[2] for each in scored)), here.groups, True, tuple(gone)))
         return out
 
@@ -574,6 +570,12 @@ class _One:
     groups: int
     known: bool
     left_out: tuple[str, ...]
+
+
+def best_by_others(values: Floats) -> list[int]:
+    """For each seed, the choice with the highest mean over the other seeds, of values [choices, S]; with one seed, its own best."""
+    rest = values.sum(axis=1, keepdims=True) - values if values.shape[1] > 1 else values
+    return [int(choice) for choice in rest.argmax(axis=0)]
 
 
 def _half(result: Result, second: bool) -> Result | None:

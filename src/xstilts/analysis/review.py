@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xstilts.analysis.published import TARGETS, span
 from xstilts.analysis.transfer import BASELINE, Level, Transfer
 from xstilts.benchmark import XTREME, XTREME_R, Benchmark
 from xstilts.canon import key_of
@@ -59,11 +60,6 @@ SHORT = 12  # letters; equal texts below it are no leak: "Yes." stands everywher
 DECIDING = ("torch", "transformers", "tokenizers")  # packages of which another release gives other numbers
 PINNED = re.compile(r"[0-9a-f]{40}")
 
-# Zero-shot means over a benchmark's languages (accuracy or F1), lowest and highest of mBERT, XLM-R Base and Large, mT5 Small to XXL:
-# Hu et al. 2020 (arXiv 2003.11080) and Xue et al. 2021 (arXiv 2010.11934). A reference, not a test.
-PUBLISHED: Mapping[str, tuple[float, float]] = {
-    "xnli": (65.4, 85.0), "pawsx": (81.9, 90.0), "panx": (50.5, 69.2), "xquad": (58.1, 82.5), "mlqa": (54.6, 76.0), "tydiqa": (36.4, 82.0),
-}  # fmt: skip
 FORMATS: Mapping[str, str] = {
     "classify": "classification", "choose": "multiple choice", "tag": "tagging", "span": "qa", "retrieve": "retrieval",
 }  # fmt: skip
@@ -714,7 +710,8 @@ def published(evidence: Evidence) -> Finding:
     """The baseline's means beside published ones; far above all of them is a sign of leakage, below is a matter of size."""
     verdicts: list[Verdict] = []
     reasons: list[str] = []
-    for target, (low, high) in PUBLISHED.items():
+    for target in TARGETS:
+        low, high = span(target)
         if target not in evidence.tasks or set(XTREME.languages[target]) != {rows.language for rows in evidence.scored[target]}:
             continue
         for row in evidence.transfer.levels:

@@ -164,16 +164,18 @@ class Sample:
         return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
 
 
-def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True) -> Interval:
+def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True, crossed: bool = False) -> Interval:
     """The interval of the mean of contrasts on different targets: seeds paired, items independent.
 
-    `groups` is the smallest number of groups of items among the targets; `known` is false where some items are not.
+    `groups` is the smallest number of groups of items among the targets; `known` is false where some items are not; for `crossed` see
+    `stats.combine`.
     """
     interval = combine(
         np.mean([per_seed for per_seed, _, _ in contrasts], axis=0),
         np.mean([sampled for _, sampled, _ in contrasts], axis=0),
         groups,
         any(trained for _, _, trained in contrasts),
+        crossed=crossed,
     )
     return interval if known else replace(interval, kind="seeds only")
 
@@ -183,21 +185,27 @@ def transfer(
     task_of: TaskOf,
     rng: np.random.Generator,
     parameters: Mapping[str, int] | None = None,
+    series: Mapping[str, str] | None = None,
     resamples: int = RESAMPLES,
     baseline: str = BASELINE,
 ) -> Transfer:
-    """Everything below for a study's results; `parameters` gives each model's size (no trends without)."""
-    return transfer_of(draw(results, task_of, rng, resamples), parameters, baseline)
+    """Everything below for a study's results; trends are over models of one of the `series` whose size `parameters` gives."""
+    return transfer_of(draw(results, task_of, rng, resamples), parameters, series, baseline)
 
 
-def transfer_of(samples: Sequence[Sample], parameters: Mapping[str, int] | None = None, baseline: str = BASELINE) -> Transfer:
+def transfer_of(
+    samples: Sequence[Sample],
+    parameters: Mapping[str, int] | None = None,
+    series: Mapping[str, str] | None = None,
+    baseline: str = BASELINE,
+) -> Transfer:
     """The same of samples that are drawn already."""
     left_out: list[str] = []
     levels = tuple(_levels(samples, left_out))
     per_target = tuple(_gains(samples, baseline, left_out))
     overall = tuple(_overall(samples, baseline, left_out))
     gaps = tuple(_gaps(samples, baseline, left_out))
-    trends = tuple(_trends(samples, parameters or {}, baseline))
+    trends = tuple(_trends(samples, parameters or {}, series or {}, baseline, left_out))
     return Transfer(levels, per_target + overall, gaps, trends, tuple(left_out))
 
 
@@ -429,13 +437,32 @@ def _comparable(sample: Sample, models: Sequence[str], intermediate: str, baseli
     return [m for m in models if shape(m) == shape(models[0]) and sample.whole(m, intermediate) and sample.whole(m, baseline)]
 
 
-def _trends(samples: Iterable[Sample], parameters: Mapping[str, int], baseline: str) -> Iterable[Trend]:
+def ladders(models: Iterable[str], parameters: Mapping[str, int], series: Mapping[str, str]) -> list[tuple[str, ...]]:
+    """The models of each series, the smaller first, of at least two sizes.
+
+    What was pretrained on other data, with another tokenizer or for another number of updates differs in more than size.
+    """
+    found: dict[str, list[str]] = {}
+    for model in models:
+        if model in parameters and model in series:
+            found.setdefault(series[model], []).append(model)
+    return [tuple(sorted(own, key=lambda m: parameters[m])) for own in found.values() if len({parameters[m] for m in own}) > 1]
+
+
+def _trends(
+    samples: Sequence[Sample], parameters: Mapping[str, int], series: Mapping[str, str], baseline: str, left_out: list[str]
+) -> Iterable[Trend]:
     """Least-squares slopes over log2(parameters): the intervals hold for these models, not for models in general."""
+    sized = [m for m in dict.fromkeys(model for sample in samples for model, _ in _pairs(sample)) if m in parameters]
+    every = ladders(sized, parameters, series)
+    apart = [m for m in sized if not any(m in own for own in every)]
+    if apart and len({parameters[m] for m in sized}) > 1:
+        why = "no other size was pretrained on the same data, with the same tokenizer and as many updates, or nothing says so"
+        left_out.append(f"trend over model size of {', '.join(apart)}: {why}")
     for sample in samples:
         pairs = _pairs(sample)
-        sized = [m for m in dict.fromkeys(model for model, _ in pairs) if m in parameters]
-        for intermediate in dict.fromkeys(i for _, i in pairs):
-            models = _comparable(sample, [m for m in sized if {(m, intermediate), (m, baseline)} <= set(pairs)], intermediate, baseline)
+        for intermediate, own in ((i, own) for i in dict.fromkeys(i for _, i in pairs) for own in every):
+            models = _comparable(sample, [m for m in own if {(m, intermediate), (m, baseline)} <= set(pairs)], intermediate, baseline)
             if len({parameters[m] for m in models}) < 2:
                 continue
             slopes = slope_weights(np.array([log2(parameters[m]) for m in models]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from xstilts.engine import packed
 from xstilts.engine.batch import Batch
@@ -112,6 +115,12 @@ def max_positions(model: PreTrainedModel) -> int:
     return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - first
 
 
+def first_position(model: PreTrainedModel) -> int | None:
+    """The number of a row's first position; None for families that count positions themselves."""
+    first = _FIRST_POSITION.get(model.config.model_type)
+    return None if first is None else first(model.config)
+
+
 def depth(model: PreTrainedModel) -> int:
     """The number of layers."""
     return int(model.config.num_hidden_layers)
@@ -126,6 +135,34 @@ def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
         raise ModelError(f"recipe.freeze_layers = {layers}: this {model.config.model_type} encoder has {len(stack)} layers to freeze")
     for layer in stack[:layers]:
         layer.requires_grad_(False)
+
+
+def take_layers(model: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Keep these of the model's layers, in this order. Raises ModelError for a family whose layers are not in `encoder.layer`."""
+    body: Any = model
+    stack = getattr(getattr(model, "encoder", None), "layer", None)
+    if not isinstance(stack, nn.ModuleList):
+        raise ModelError(f"model.take: layers of a {model.config.model_type} model cannot be taken; BERT's and XLM-R's can")
+    body.encoder.layer = nn.ModuleList(stack[i] for i in layers)
+    body.config.num_hidden_layers = len(layers)
+
+
+def layers(model: nn.Module) -> list[GradientCheckpointingLayer]:
+    """The layers (blocks of attention and feed-forward) of all the model's stacks; [] where transformers does not mark them."""
+    return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
+
+
+def checkpoint(model: PreTrainedModel) -> None:
+    """Keep only the input of every layer for the backward pass, which computes the rest again (Chen et al. 2016, arXiv 1604.06174).
+
+    Raises ModelError for a model that cannot.
+    """
+    if not layers(model) or not model.supports_gradient_checkpointing:
+        raise ModelError(f"a {model.config.model_type} model of transformers cannot compute its layers again; leave --checkpointing away")
+    # The method of the model, whose name has changed, would also ask for gradients of frozen embeddings.
+    for layer in layers(model):
+        layer.gradient_checkpointing = True
+        setattr(layer, "_gradient_checkpointing_func", partial(recomputed, use_reentrant=False))  # noqa: B010 (it is not declared)
 
 
 def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tensor:
@@ -182,9 +219,9 @@ def pooled(hidden_NH: Tensor, batch: Batch, pool: str) -> Tensor:
     return sums / torch.from_numpy(batch.lengths).to(device, torch.float32).unsqueeze(-1)
 
 
-def autocast(device: str, precision: str) -> torch.autocast:
-    """bf16 autocast where the stage asks for it; otherwise a context that does nothing."""
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16")
+def autocast(device: str, precision: str, cache: bool = True) -> torch.autocast:
+    """bf16 autocast where the stage asks for it; otherwise a context that does nothing. `cache` keeps the weights' bf16 copies."""
+    return torch.autocast(device, dtype=torch.bfloat16, enabled=precision == "bf16", cache_enabled=cache)
 
 
 def tokenizer_facts(folder: Path) -> str:

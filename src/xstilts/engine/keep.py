@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
-from xstilts.errors import ModelError
+from xstilts.engine.parallel import distinct, local
 
 
 class Standing(Protocol):
@@ -28,6 +28,8 @@ def after(
 ) -> dict[str, Tensor]:
     """What to keep after a selection with this score; {} stands for the last state. A new best is noted in `standing`.
 
+    Of weights that are split over processes it is this process's part.
+
     With `mean` (the steps of `averaged`) it is the sum so far of their states, each over their number: the mean over one
     run of Schmidt et al. 2023 (arXiv 2305.16834).
     """
@@ -38,35 +40,16 @@ def after(
     standing.best_score, standing.best_step = score, standing.step
     if standing.step == last:
         return {}
-    return {name: value.detach().cpu().clone() for name, value in weights(whole).items()}
+    return {name: local(value).cpu().clone() for name, value in distinct(whole).items()}
 
 
 def _added(kept: dict[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
     """`kept` plus a `count`-th of every weight; what is no real number (position numbers) is taken as it is."""
     result = {}
-    for name, value in weights(whole).items():
-        now = value.detach().cpu()
+    for name, value in distinct(whole).items():
+        now = local(value).cpu()
         if now.is_floating_point():
             result[name] = now / count + kept[name] if name in kept else now / count
         else:
             result[name] = now.clone()
     return result
-
-
-def weights(whole: nn.Module) -> dict[str, Tensor]:
-    """The module's state, a tensor that it holds under several names (tied weights) under the first alone."""
-    seen: set[int] = set()
-    result = {}
-    for name, value in whole.state_dict(keep_vars=True).items():
-        if id(value) not in seen:
-            seen.add(id(value))
-            result[name] = value.detach()
-    return result
-
-
-def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put a state of `weights` back. Raises ModelError where it is not the module's."""
-    if state.keys() != weights(whole).keys():
-        odd = min(state.keys() ^ weights(whole).keys())
-        raise ModelError(f'a saved state does not fit its model: "{odd}" is in one of the two only')
-    whole.load_state_dict(dict(state), strict=False)

@@ -22,8 +22,9 @@ def encode_pairs(
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """The special tokens that stand before and after one text."""
-    ids = tokenizer("")["input_ids"]
-    return ids[:1], ids[1:]
+    made = tokenizer("a")
+    texts = [place for place, owner in enumerate(made.sequence_ids(0)) if owner is not None]
+    return made["input_ids"][: texts[0]], made["input_ids"][texts[-1] + 1 :]
 
 
 def encode_words(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequence[str]]) -> list[list[list[int]]]:

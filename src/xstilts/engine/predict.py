@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xstilts import metrics
+from xstilts.costs import BATCH
 from xstilts.engine import hf, retrieve, text
 from xstilts.engine import model as models
 from xstilts.engine.answers import Answered
@@ -26,8 +27,7 @@ from xstilts.stages import Predict, Pretrain, Pretrained, Rows, Start, best_laye
 from xstilts.task import Task
 from xstilts.textform import Found, names_entities
 
-BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answers
-WIDE = 4  # as text so many times less: writing keeps every layer's keys and values
+WIDE = 4  # as text batches have so many times fewer tokens: writing keeps every layer's keys and values
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +63,7 @@ def predict(
     if form is not None:
         language, precision = stage.rows.language, stage.runtime.precision
         answered, found = text.answers(
-            loaded.encoder, loaded.tokenizer, form, made, examples, task, language, device, precision, BUDGET // WIDE
+            loaded.encoder, loaded.tokenizer, form, made, examples, task, language, device, precision, BATCH // WIDE
         )
         more = {"cut_rate": float(np.mean(made.rows["cut"])), **outputs(task, found)}
     elif task.kind == "retrieve":
@@ -191,7 +191,7 @@ def _in_order(
     model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str
 ) -> Iterator[Tensor]:
     results: list[Tensor | None] = [None] * len(made.example)
-    for rows_B in by_length(made, np.arange(made.count), BUDGET):
+    for rows_B in by_length(made, np.arange(made.count), BATCH):
         batch = batch_of(made, rows_B, device)
         with torch.inference_mode(), hf.autocast(device, precision):
             out = forward(batch).float().cpu()

@@ -29,18 +29,33 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel, PreTrainedToken
 from xstilts import machine
 from xstilts.engine import hf
 from xstilts.engine.batch import Batch, rng
+from xstilts.engine.denoise import causal_rows, new_body, reader, span_rows, written_step
 from xstilts.engine.embeddings import aligned, from_pieces, translation_table
 from xstilts.engine.heads import VocabularyHead, fresh
 from xstilts.engine.mask import hide
+from xstilts.engine.pieces import special_ids
 from xstilts.engine.tokenizer import train_tokenizer
 from xstilts.engine.warm import near_identity, piece_vectors, warm
 from xstilts.errors import Stopped, TrainingError
-from xstilts.pretraining import KNOWN, MIXED, MONOLINGUAL, Bitext, Config, Corpus, Objective, config_of, corpus, model_folder, read_config
+from xstilts.pretraining import (
+    KNOWN,
+    MIXED,
+    WRITTEN,
+    Bitext,
+    Config,
+    Corpus,
+    Model,
+    Objective,
+    config_of,
+    corpus,
+    model_folder,
+    read_config,
+)
 from xstilts.pretraining import stage as stage_of
 from xstilts.stages import Pretrain, Progress, Runtime
 
 MICRO = 4096  # tokens a micro-batch
-MASKED = (*MONOLINGUAL, "tlm")  # the objectives that train the MLM head
+MASKED = ("mlm", "recall", "tlm")  # the objectives that train the MLM head
 SAVE_EVERY = 60.0
 REPORT_EVERY = 1.0
 LONGEST = 300  # characters of an English line that stands alone in distillation: longer ones are cut into sentences
@@ -102,14 +117,15 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
     tokens = _encode(config, read, tokenizer)
     torch.manual_seed(config.seed)
     resumed = (state_folder / "state.safetensors").is_file()
-    encoder = _body(config, read, tokenizer, tokens, fresh_rows=not resumed)
+    body = _body(config, read, tokenizer, tokens, fresh_rows=not resumed)
+    encoder = reader(body)
     hf.pack(encoder)
     head = VocabularyHead(hf.hidden_size(encoder), len(tokenizer))
     fresh(head, torch.Generator().manual_seed(config.seed))
     if config.model.embeddings == "parallel":
         near_identity(head.dense)
     masked = any(one.kind in MASKED for one in config.objective)
-    whole = nn.ModuleDict({"encoder": encoder, **({"mask": head} if masked else {})})
+    whole = nn.ModuleDict({"encoder": body, **({"mask": head} if masked else {})})
     whole.to(device).train()
     distilled = [i for i, one in enumerate(config.objective) if one.kind == "distill"]
     lessons = {i: _lesson(config.objective[i], read, tokens, tokenizer, state_folder, stage.runtime) for i in distilled}
@@ -135,8 +151,12 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
         elif one.kind == "align":
             loss, examples, count = _align_step(one, config, tokens, encoder, tokenizer, draw, stage.runtime)
         else:
-            rows = _tlm_rows(one, config, tokens, draw) if one.kind == "tlm" else _mlm_rows(one, config, tokens, draw)
-            loss, examples, count = _mask_step(one, rows, encoder, head, tokenizer, draw, stage.runtime)
+            rows = _mlm_rows(one, config, tokens, draw) if one.monolingual else _tlm_rows(one, config, tokens, draw)
+            if one.kind in WRITTEN:
+                made = span_rows(one, rows, tokenizer, draw) if one.kind == "span" else causal_rows(one, rows, tokenizer)
+                loss, examples, count = written_step(made, body, lambda lengths: _chunks(lengths, 2 * MICRO), stage.runtime)
+            else:
+                loss, examples, count = _mask_step(one, rows, encoder, head, tokenizer, draw, stage.runtime)
         if not np.isfinite(loss):
             raise TrainingError(f"{config.name}: the loss of {one.kind} is {loss} at step {state.step}; lower lr or use precision fp32")
         nn.utils.clip_grad_norm_(params, config.clip)
@@ -162,7 +182,7 @@ def pretrain(stage: Pretrain, data: Path, draft: Path, emit: Callable[[Progress]
             _save(state_folder, whole, optimizer, state)
         if stopping:
             raise Stopped(f"stopped at step {state.step} of {config.steps}; the next run goes on from there")
-    _write(draft / "out", config, read, stage, encoder, tokenizer, head if masked else None, state)
+    _write(draft / "out", config, read, stage, body, tokenizer, head if masked else None, state)
 
 
 def _tokenizer(config: Config, read: Corpus, folder: Path) -> PreTrainedTokenizerBase:
@@ -177,7 +197,7 @@ def _tokenizer(config: Config, read: Corpus, folder: Path) -> PreTrainedTokenize
         limit = config.model.max_positions
         if config.model.init:
             limit = int(AutoConfig.from_pretrained(model_folder(config.model.init)).max_position_embeddings)
-        made = train_tokenizer(texts, config.tokenizer, limit)
+        made = train_tokenizer(texts, config.tokenizer, limit, config.model.family)
         pending = folder / "tokenizer.part"
         pending.mkdir(exist_ok=True)
         made.save_pretrained(pending)
@@ -186,15 +206,15 @@ def _tokenizer(config: Config, read: Corpus, folder: Path) -> PreTrainedTokenize
 
 
 def _encode(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    """All texts as token ids. Raw text is read for mlm and recall only; distillation encodes its own lines."""
+    """All texts as token ids. Raw text is read where an objective reads texts alone; distillation encodes its own lines."""
 
     def ids(lines: Sequence[str]) -> list[Ints]:
         if not lines:
             return []
         return [np.asarray(row, np.int64) for row in tokenizer(list(lines), add_special_tokens=False)["input_ids"]]
 
-    masked = any(one.kind in MONOLINGUAL for one in config.objective)
-    texts = {language: ids(lines) for language, lines in read.texts.items()} if masked else {}
+    alone = any(one.monolingual for one in config.objective)
+    texts = {language: ids(lines) for language, lines in read.texts.items()} if alone else {}
     bitexts = []
     for bitext in read.bitexts:
         held = set(bitext.held_out)
@@ -207,22 +227,18 @@ def _encode(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase) ->
 
 
 def _body(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase, tokens: Tokens, fresh_rows: bool) -> PreTrainedModel:
-    """The encoder before the first step: new, or a taken-over body with a new embedding matrix."""
+    """The model before the first step: new, or a taken-over body with a new embedding matrix."""
     spec = config.model
     if not spec.init:
-        made = XLMRobertaConfig(
-            vocab_size=len(tokenizer), hidden_size=spec.hidden, num_hidden_layers=spec.layers, num_attention_heads=spec.heads,
-            intermediate_size=spec.ffn, max_position_embeddings=spec.max_positions + 2, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
-            eos_token_id=2, hidden_dropout_prob=spec.dropout, attention_probs_dropout_prob=0.0,
-            **({"initializer_range": spec.hidden**-0.5} if spec.embeddings == "parallel" else {}),
-        )  # fmt: skip
-        fresh_body: PreTrainedModel = AutoModel.from_config(made, add_pooling_layer=False)
+        fresh_body = _xlm_r(spec, len(tokenizer)) if spec.family == "xlm-roberta" else new_body(spec, tokenizer)
         if spec.embeddings == "parallel" and fresh_rows:
             lines = [[side.rows[i] for side in sides] for _, sides in tokens.bitexts for i in sides[0].present]
             warm(fresh_body, piece_vectors(lines, len(tokenizer), spec.hidden, rng(config.seed, "pieces")))
         return fresh_body
     folder = model_folder(spec.init)
     body, old = hf.load_encoder(folder), hf.load_tokenizer(folder)
+    if spec.take:
+        hf.take_layers(body, spec.take)
     rows_EH = hf.embedding_of(body).detach().numpy().copy()
     body.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     body.config.pad_token_id = tokenizer.pad_token_id
@@ -240,6 +256,17 @@ def _body(config: Config, read: Corpus, tokenizer: PreTrainedTokenizerBase, toke
         with torch.no_grad():
             hf.embedding_of(body).copy_(torch.from_numpy(rows_VH))
     return body
+
+
+def _xlm_r(spec: Model, vocabulary: int) -> PreTrainedModel:
+    made = XLMRobertaConfig(
+        vocab_size=vocabulary, hidden_size=spec.hidden, num_hidden_layers=spec.layers, num_attention_heads=spec.heads,
+        intermediate_size=spec.ffn, max_position_embeddings=spec.max_positions + 2, type_vocab_size=1, pad_token_id=1, bos_token_id=0,
+        eos_token_id=2, hidden_dropout_prob=spec.dropout, attention_probs_dropout_prob=0.0,
+        **({"initializer_range": spec.hidden**-0.5} if spec.embeddings == "parallel" else {}),
+    )  # fmt: skip
+    fresh_body: PreTrainedModel = AutoModel.from_config(made, add_pooling_layer=False)
+    return fresh_body
 
 
 def _aligned_rows(
@@ -344,7 +371,7 @@ def _distill_step(
     own = [*target[::every][: many - alone], *map(int, draw.choice(lesson.alone, alone) if alone else ())]
     rows += [lesson.english[number] for number in own]
     target += own
-    full = [_with_specials(row, tokenizer, one.max_length) for row in rows]
+    full = _with_specials(rows, tokenizer, one.max_length)
     vectors, order, count = [], [], 0
     for chunk in _chunks([len(row) for row in full], MICRO):
         vectors.append(_pooled(encoder, [full[i] for i in chunk], runtime))
@@ -378,7 +405,7 @@ def _align_step(
         for i in map(int, first.present[at : at + together]):
             if len(second.rows[i]):
                 pairs[int(b), i] = (first.rows[i], second.rows[i])  # a line twice would be its own wrong answer
-    full = [_with_specials(row, tokenizer, one.max_length) for k in (0, 1) for row in (pair[k] for pair in pairs.values())]
+    full = _with_specials([pair[k] for k in (0, 1) for pair in pairs.values()], tokenizer, one.max_length)
     vectors, order = [], []
     for chunk in _chunks([len(row) for row in full], MICRO):
         vectors.append(_pooled(encoder, [full[i] for i in chunk], runtime))
@@ -480,8 +507,10 @@ def _smooth(sizes: Sequence[int], languages: Sequence[str], config: Config) -> N
     return np.asarray(raw / raw.sum(), np.float64)
 
 
-def _with_specials(row: Ints, tokenizer: PreTrainedTokenizerBase, longest: int) -> Ints:
-    return np.concatenate([[tokenizer.cls_token_id], row[: longest - 2], [tokenizer.sep_token_id]]).astype(np.int64)
+def _with_specials(rows: Sequence[Ints], tokenizer: PreTrainedTokenizerBase, longest: int) -> list[Ints]:
+    before, after = special_ids(tokenizer)
+    room = longest - len(before) - len(after)
+    return [np.concatenate([before, row[:room], after]).astype(np.int64) for row in rows]
 
 
 def _chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -542,7 +571,8 @@ def _vectors(
     lines: Sequence[str], encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, runtime: Runtime
 ) -> NDArray[np.float32]:
     """[N, H] unit vectors, mean-pooled."""
-    rows = [np.asarray(row, np.int64) for row in tokenizer(list(lines), truncation=True, max_length=64)["input_ids"]]
+    own = [np.asarray(row, np.int64) for row in tokenizer(list(lines), add_special_tokens=False)["input_ids"]]
+    rows = _with_specials(own, tokenizer, 64)
     out = np.empty((len(rows), hf.hidden_size(encoder)), np.float32)
     with torch.inference_mode():
         for chunk in _chunks([len(row) for row in rows], 2 * MICRO):
@@ -570,7 +600,7 @@ def _optimizer(whole: nn.Module, encoder: PreTrainedModel, config: Config) -> to
 
 def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
     """One file, replaced by one rename: weights, moments, and the position in its header."""
-    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in whole.state_dict().items()}
+    tensors = {f"weights/{name}": p.detach().cpu().contiguous() for name, p in whole.named_parameters()}  # tied ones once
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             tensors[f"adam/{number}/{name}"] = value.detach().cpu().contiguous()
@@ -587,7 +617,9 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     with safe_open(path, "pt") as file:
         names = list(file.keys())
         state = State(**json.loads(file.metadata()["state"]))
-        whole.load_state_dict({name.removeprefix("weights/"): file.get_tensor(name) for name in names if name.startswith("weights/")})
+        with torch.no_grad():
+            for name, p in whole.named_parameters():
+                p.copy_(file.get_tensor(f"weights/{name}"))
         for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
             prefix = f"adam/{number}/"
             own = {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)}
@@ -597,11 +629,11 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
 
 
 def _write(
-    out: Path, config: Config, read: Corpus, stage: Pretrain, encoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
+    out: Path, config: Config, read: Corpus, stage: Pretrain, body: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     head: nn.Module | None, state: State,
 ) -> None:  # fmt: skip
-    encoder.set_attn_implementation("sdpa")
-    hf.save_encoder(encoder, tokenizer, out / "encoder")
+    body.set_attn_implementation("sdpa")
+    hf.save_encoder(body, tokenizer, out / "encoder")
     if head is not None:
         (out / "heads").mkdir(exist_ok=True)
         tensors = {name: value.detach().cpu().contiguous() for name, value in head.state_dict().items()}
@@ -614,7 +646,7 @@ def _write(
         "tokens": state.tokens,
         "seconds": state.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
-        "parameters": hf.parameters_of(encoder),
+        "parameters": hf.parameters_of(body),
         "losses": state.losses,
         "held_out": state.held_out,
         "threads": stage.runtime.threads,
@@ -627,7 +659,7 @@ def _write(
 
 def _provenance(config: Config, read: Corpus, stage: Pretrain) -> dict[str, object]:
     """What reports on this encoder must be able to say."""
-    aligned_by = config.model.embeddings == "parallel" or any(one.kind not in MONOLINGUAL for one in config.objective)
+    aligned_by = config.model.embeddings == "parallel" or any(not one.monolingual for one in config.objective)
     models = dict.fromkeys(name for name in (config.model.init, *(one.teacher for one in config.objective)) if name)
     return {
         "config": config.name,

@@ -10,33 +10,36 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from xstilts import metrics
-from xstilts.engine import hf, keep, mask, text, vocabulary
+from xstilts.costs import MICRO, MICRO_GPU
+from xstilts.engine import hf, keep, mask, parallel, text, vocabulary
 from xstilts.engine import model as models
-from xstilts.engine.batch import Columns, batch_of, by_length, schedule
+from xstilts.engine.batch import Batch, Columns, batch_of, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
 from xstilts.engine.kinds import ANSWERS, TRAINS, Steps, encoded
 from xstilts.engine.model import Model
+from xstilts.engine.parallel import Alone, Whole
 from xstilts.engine.predict import logits as predict_logits
-from xstilts.errors import DataError, Stopped, TrainingError
+from xstilts.errors import DataError, Stopped, StoreError, TrainingError
 from xstilts.examples import Example, gold_of
-from xstilts.stages import Progress, Recipe, Rows, Train, root
+from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
-MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
-MICRO_GPU = 16384
 WIDE = 4  # as text micro-batches are so many times smaller: a target token has a logit for every piece of the vocabulary
 NO_HEAD = nn.Identity()
 SAVE_EVERY = 60.0  # seconds between two saved states
+SAVE_SHARE = 0.05  # of the time at most goes into saving: a state that takes long to write is written less often
 REPORT_EVERY = 0.5
 FORM = 2  # of a saved state; a state of another form is not resumed, the training starts anew
 NO_DECAY = ("bias", "norm.weight", "LayerNorm.weight", "layer_norm.weight")
@@ -69,16 +72,22 @@ class Material:
 def train(
     stage: Train, start: Path, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
     draft: Path, cache: Path, emit: Callable[[Progress], None], stop: Callable[[], bool],
+    layout: Layout = ALONE, team: Alone | None = None,
 ) -> None:  # fmt: skip
     """Train `stage` from the folder `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
 
+    Of several processes each calls this with its `team` (see `parallel`); the first writes.
     Raises Stopped after saving when `stop()` turns true, TrainingError for a loss that is not finite
     (naming step and examples), DataError for rows without label.
     """
     device, recipe = stage.runtime.device, stage.recipe
     folder = models.encoder_folder(stage.start, start)
+    team = team or Alone()
+    team.wait_for_turn()
     encoder, tokenizer = models.load_body(stage.start, folder, recipe.dropout), hf.load_tokenizer(folder)
     hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
+    if layout.checkpointing:
+        hf.checkpoint(encoder)
     longest = models.longest(stage.start, encoder, recipe.max_length)
     as_text, asked = (models.text_form(stage.start, encoder, asks) for asks in (False, True))
 
@@ -104,9 +113,9 @@ def train(
     headed = tasks if as_text is None else {}
     heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in headed.items()}
     draws = Draws(recipe.dropout, stage.seed)
-    whole = nn.ModuleDict({"encoder": encoder, "heads": nn.ModuleDict(heads)})
+    whole = Whole(encoder, heads)
     replace_dropouts(whole, draws)
-    whole.to(device).train()
+    trained = team.spread(whole, hf.layers(encoder), device).train()
     model = Model(encoder, tokenizer, heads)
 
     plan = schedule(
@@ -114,13 +123,16 @@ def train(
     )
     optimizer = _optimizer(whole, recipe)
     state, best = _resume(draft / "state", whole, optimizer)
+    if team.of_first(state.step) != state.step:
+        raise StoreError(f"{draft}: the processes of this training find different states there; all hosts must share the store")
     at = _selection_steps(len(plan), recipe.selections if dev else 0)
     mean = keep.averaged(recipe.average, at)
 
     pool = root(stage).pool
-    budget = (MICRO if device == "cpu" else MICRO_GPU) // (1 if as_text is None else WIDE)
+    budget = layout.micro_tokens or (MICRO if device == "cpu" else MICRO_GPU) // (1 if as_text is None else WIDE)
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
+    pause = SAVE_EVERY
     recent: list[float] = []
     params = [p for p in whole.parameters() if p.requires_grad]
     while state.step < len(plan):
@@ -130,20 +142,25 @@ def train(
         head = heads.get(material.task.name, NO_HEAD)
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, state.step, len(plan))
-        total, targets = 0.0, 0
-        for rows_B in by_length(material.columns, step.examples, budget):
+        total, targets, tokens = 0.0, 0.0, 0.0
+        own = parallel.passes(material.columns, step.examples, budget, team.rank, team.size)
+        for number, (rows_B, counts) in enumerate(own, 1):
             batch = batch_of(material.columns, rows_B, device)
             if material.task.kind == "mask":
                 batch = mask.masked(batch, tokenizer, recipe.mask_rate, stage.seed, state.step)
             # a model that reads input and target apart never sees a row of these lengths: it goes by whole rows
             draws.at(state.step, rows_B + (step.share << 40), batch.lengths if as_text is None else np.zeros_like(batch.lengths))
-            with hf.autocast(device, stage.runtime.precision):
-                logits = kind.logits(encoder, head, batch, pool)
-                summed, count = kind.loss(logits, batch)
-            summed.backward()
-            total += float(summed.detach())
-            targets += count
-            state.tokens += batch.size
+            with team.quiet(trained, last=number == len(own)):
+                with hf.autocast(device, stage.runtime.precision, cache=not team.sharded):
+                    summed, count = trained(partial(_summed, kind, encoder, head, batch, pool))
+                (summed if counts else 0 * summed).backward()
+            if counts:
+                total += float(summed.detach())
+                targets += count
+                tokens += batch.size
+        due = team.rank == 0 and time.perf_counter() - saved > pause
+        total, targets, tokens, stopping, saving = team.sums(total, targets, tokens, stop(), due)
+        state.tokens += int(tokens)
         if not np.isfinite(total):
             examples = load(material.rows)
             named = ", ".join(examples[e].id for e in step.examples[:4])
@@ -151,7 +168,7 @@ def train(
                 f"{material.task.name}: the loss is {total} at step {state.step} (examples {named}, ...); "
                 "lower recipe.lr or use precision fp32"
             )
-        _step(optimizer, params, max(1, targets), recipe.clip)
+        _step(optimizer, params, max(1, targets) / team.size, recipe.clip)
         recent.append(total / max(1, targets))
         state.step += 1
         state.examples += len(step.examples)
@@ -159,10 +176,11 @@ def train(
         state.seconds = now - started
         if state.step in at:
             whole.eval()
-            score = _select(model, dev, pool, device, stage.runtime.precision, asked)
+            score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
             whole.train()
             state.selections.append([state.step, score])
-            best = keep.after(best, whole, state, score, mean, len(plan))
+            if team.keeps:
+                best = keep.after(best, whole, state, score, mean, len(plan))
         if state.step % max(1, len(plan) // 100) == 0 or state.step == len(plan):
             state.losses.append([state.step, float(np.mean(recent))])
             recent = []
@@ -170,24 +188,27 @@ def train(
             reported = now
             loss = state.losses[-1][1] if state.losses else float(np.mean(recent))
             emit(Progress(state.step, len(plan), loss, state.examples, state.seconds))
-        stopping = stop()
-        if state.step < len(plan) and (stopping or now - saved > SAVE_EVERY):
-            saved = now
-            _save(draft / "state", whole, optimizer, state, best)
+        if state.step < len(plan) and (stopping or saving):
+            _save(draft / "state", whole, optimizer, state, best, team.rank == 0)
+            saved = time.perf_counter()
+            pause = max(SAVE_EVERY, (saved - now) / SAVE_SHARE)
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best:
-        keep.put(whole, best)
+        parallel.put(whole, best)
     if mean:
         whole.eval()
-        state.best_score = _select(model, dev, pool, device, stage.runtime.precision, asked)
+        state.best_score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
+    parallel.unshard(whole, keep=team.rank == 0)
+    if team.rank != 0:
+        return
     if trimmed is not None:
         taken = mean or (state.best_step if state.best_step >= 0 else len(plan),)
         vocabulary.restore(encoder, trimmed, float(np.mean([_decay(recipe, step, len(plan)) for step in taken])))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
     models.save(model, tasks, out)
-    (out / "log.json").write_text(json.dumps(_log(state, whole, stage), indent=1) + "\n", "utf-8")
+    (out / "log.json").write_text(json.dumps(_log(state, whole, stage, layout), indent=1) + "\n", "utf-8")
 
 
 def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> None:
@@ -197,6 +218,11 @@ def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> 
     for e in examples if label else ():
         if getattr(e, str(label)) is None:
             raise DataError(f"{task.name} {rows.split} {rows.language}: row {e.id} is unlabelled, so that it cannot be trained on")
+
+
+def _summed(kind: Steps, encoder: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> tuple[Tensor, int]:
+    """The loss summed over a micro-batch's targets, and their number."""
+    return kind.loss(kind.logits(encoder, head, batch, pool), batch)
 
 
 def _optimizer(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
@@ -219,11 +245,14 @@ def _decay(recipe: Recipe, step: int, steps: int) -> float:
     return float(np.prod([1 - _rate(recipe, s, steps) * recipe.weight_decay for s in range(step)]))
 
 
-def _step(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter], targets: int, clip: float) -> None:
-    """Divide the summed gradients by the step's count, clip once at norm `clip`, update."""
+def _step(optimizer: torch.optim.Optimizer, params: Sequence[nn.Parameter], targets: float, clip: float) -> None:
+    """Divide the summed gradients by the step's count, clip once at norm `clip`, update.
+
+    Where gradients are means over processes of their sums, `targets` is the count over the number of processes.
+    """
     grads = [p.grad for p in params if p.grad is not None]
-    norm = float(nn.utils.get_total_norm(grads, foreach=True)) / targets
-    torch._foreach_mul_(grads, min(1.0, clip / (norm + 1e-6)) / targets)
+    norm = parallel.norm(grads) / targets
+    torch._foreach_mul_([parallel.local(grad) for grad in grads], min(1.0, clip / (norm + 1e-6)) / targets)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
@@ -233,7 +262,7 @@ def _selection_steps(steps: int, selections: int) -> frozenset[int]:
 
 
 def _select(
-    model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str,
+    whole: Whole, model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str,
     asked: text.Form | None,
 ) -> float:  # fmt: skip
     """The mean headline score over the tasks of the mix on their English dev parts, on 0-100."""
@@ -241,23 +270,28 @@ def _select(
     for task, made, examples, language in dev:
         if asked is not None:
             body, budget = model.encoder, MICRO // WIDE
-            answered, _ = text.answers(body, model.tokenizer, asked, made, examples, task, language, device, precision, budget)
+            written = partial(text.answers, body, model.tokenizer, asked, made, examples, task, language, device, precision, budget)
+            answered, _ = whole(written)
         else:
-            rows = list(predict_logits(model, model.heads[task.name], task, made, pool, device, precision))
+            head = model.heads[task.name]
+            rows = list(whole(partial(predict_logits, model, head, task, made, pool, device, precision)))
             answered = ANSWERS[task.kind].answers(rows, made, examples, task)
         gold, pred = [gold_of(e) for e in examples], [a.pred for a in answered]
         scores.append(metrics.items(task.metrics[0], task, language, gold, pred).value)
     return float(np.mean(scores))
 
 
-def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor]) -> None:
-    """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename."""
+def _save(
+    folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor], writes: bool
+) -> None:
+    """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename.
+
+    The file holds whole tensors, however many processes there are: all have to call, one writes.
+    """
+    tensors = {name: t.cpu().contiguous() for name, t in _tensors(whole, optimizer, best) if writes}
+    if not writes:
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"weights/{name}": value.detach().cpu().contiguous() for name, value in keep.weights(whole).items()}
-    for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
-        for name, value in optimizer.state.get(p, {}).items():
-            tensors[f"adam/{number}/{name}"] = value.detach().cpu().contiguous()
-    tensors |= {f"best/{name}": value for name, value in best.items()}
     name = f"{state.step}.safetensors"
     save_file(tensors, folder / f"{name}.part")
     (folder / f"{name}.part").rename(folder / name)
@@ -269,8 +303,25 @@ def _save(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, stat
             old.unlink()
 
 
+def _tensors(
+    whole: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor]
+) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a state, one whole one after the other."""
+    weights = parallel.distinct(whole)
+    for name, value in weights.items():
+        yield f"weights/{name}", parallel.full(value)
+    for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
+        for name, value in optimizer.state.get(p, {}).items():
+            yield f"adam/{number}/{name}", parallel.full(value)
+    for name, value in best.items():
+        yield f"best/{name}", parallel.full(parallel.sharded(value, weights[name]))
+
+
 def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, dict[str, Tensor]]:
-    """The saved position and best weights, with weights and moments put back; a fresh State where nothing is saved."""
+    """The saved position and best weights, with weights and moments put back; a fresh State where nothing is saved.
+
+    Where the model is sharded, each process takes its part out of the whole tensors.
+    """
     try:
         saved = json.loads((folder / "state.json").read_text("utf-8"))
     except FileNotFoundError:
@@ -278,16 +329,19 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    keep.put(whole, {name.removeprefix("weights/"): t for name, t in tensors.items() if name.startswith("weights/")})
+    weights = parallel.distinct(whole)
+    parallel.put(whole, {name: parallel.part(tensors[f"weights/{name}"], like) for name, like in weights.items()})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         if own:
-            optimizer.state[p] = {name: t if name == "step" else t.to(p.device) for name, t in own.items()}
-    return State(**saved), {name.removeprefix("best/"): t for name, t in tensors.items() if name.startswith("best/")}
+            moments = {name: parallel.sharded(parallel.part(t, p), p) for name, t in own.items() if name != "step"}
+            optimizer.state[p] = {"step": own["step"].to(p.device), **moments}
+    best = {name.removeprefix("best/"): t for name, t in tensors.items() if name.startswith("best/")}
+    return State(**saved), {name: parallel.part(t, weights[name]) for name, t in best.items()}
 
 
-def _log(state: State, whole: nn.Module, stage: Train) -> dict[str, object]:
+def _log(state: State, whole: nn.Module, stage: Train, layout: Layout) -> dict[str, object]:
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return {
         "steps": state.step,
@@ -302,4 +356,7 @@ def _log(state: State, whole: nn.Module, stage: Train) -> dict[str, object]:
         "losses": state.losses,
         "threads": stage.runtime.threads,
         "precision": stage.runtime.precision,
+        **({"processes": layout.size, "parallel": layout.parallel} if layout.size > 1 else {}),
+        **({"checkpointing": True} if layout.checkpointing else {}),
+        **({"micro_tokens": layout.micro_tokens} if layout.micro_tokens else {}),
     }

@@ -5,8 +5,8 @@
   whatever language. Pieces that mean the same begin near each other; a share of each vector is its own.
 - Sinusoidal positions (Vaswani et al. 2017), fast waves in the first dimensions, slow ones in the last.
 - Attention that looks for like tokens and passes on what they hold: query, key, value and output matrices near the identity
-  (after mimetic initialisation; Trockman & Kolter 2023). A head sees a block of the dimensions: the first heads look at
-  neighbours, the last ones at equal pieces anywhere.
+  (after mimetic initialisation; Trockman & Kolter 2023). A head sees a block of the dimensions: in XLM-R the first heads look at
+  neighbours, the last ones at equal pieces anywhere. mT5 and Llama have positions of their own in every layer.
 """
 
 from __future__ import annotations
@@ -44,18 +44,42 @@ def _unit(rows_VH: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(rows_VH / np.maximum(np.linalg.norm(rows_VH, axis=1, keepdims=True), 1e-6), np.float32)
 
 
-def warm(encoder: PreTrainedModel, pieces_VH: NDArray[np.float32]) -> None:
-    """Set the first values of a new XLM-R body, whose own weights are the noise."""
+def warm(body: PreTrainedModel, pieces_VH: NDArray[np.float32]) -> None:
+    """Set the first values of a new XLM-R, mT5 or Llama body, whose own weights are the noise."""
     hidden = pieces_VH.shape[1]
-    body: Any = encoder  # transformers' modules do not say what they hold
+    model: Any = body  # transformers' modules do not say what they hold
+    # XLM-R norms its embeddings; in the others they are added to what the layers give, which is of length sqrt(H)
+    length = 1.0 if model.config.model_type == "xlm-roberta" else hidden**0.5
     with torch.no_grad():
-        body.get_input_embeddings().weight.copy_(torch.from_numpy(pieces_VH))
-        positions_PH = body.embeddings.position_embeddings.weight
-        positions_PH.copy_(_waves(len(positions_PH), hidden) * hidden**-0.5)
-        for layer in body.encoder.layer:
-            own = layer.attention.self
-            for linear, much in ((own.query, LOOK), (own.key, LOOK), (own.value, PASS), (layer.attention.output.dense, PASS)):
-                near_identity(linear, much)
+        model.get_input_embeddings().weight.copy_(length * torch.from_numpy(pieces_VH))
+        match model.config.model_type:
+            case "mt5":
+                for block in (*model.encoder.block, *model.decoder.block):
+                    for layer in block.layer[:-1]:
+                        own = layer.SelfAttention if hasattr(layer, "SelfAttention") else layer.EncDecAttention
+                        _look(own.q, own.k, own.v, own.o, model.config.d_kv**-0.5)  # scores are not scaled in mT5
+            case "llama":
+                scale_softmax(model.model.norm.weight)
+                for layer in model.model.layers:
+                    own = layer.self_attn
+                    _look(own.q_proj, own.k_proj, own.v_proj, own.o_proj)
+            case _:
+                positions_PH = model.embeddings.position_embeddings.weight
+                positions_PH.copy_(_waves(len(positions_PH), hidden) * hidden**-0.5)
+                for layer in model.encoder.layer:
+                    own = layer.attention.self
+                    _look(own.query, own.key, own.value, layer.attention.output.dense)
+
+
+def _look(query: nn.Linear, key: nn.Linear, value: nn.Linear, out: nn.Linear, scale: float = 1.0) -> None:
+    for linear, much in ((query, LOOK * scale), (key, LOOK), (value, PASS), (out, PASS)):
+        near_identity(linear, much)
+
+
+def scale_softmax(last_norm_H: Tensor) -> None:
+    """Let the states before a softmax over embeddings of length sqrt(H) begin with length 1, as T5 scales them where the two are tied."""
+    with torch.no_grad():
+        last_norm_H.fill_(len(last_norm_H) ** -0.5)
 
 
 def near_identity(linear: nn.Linear, much: float = 1.0) -> None:

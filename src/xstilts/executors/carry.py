@@ -9,15 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xstilts.errors import ModelError, StoreError, TrainingError
 from xstilts.examples import Example
+from xstilts.executors import torchrun
 from xstilts.models import FILES, SEQ2SEQ, Where, fetch
 from xstilts.stages import (
+    ALONE,
     Apertium,
     Choose,
     Form,
     Given,
+    Layout,
     Merge,
     Predict,
     Pretrain,
@@ -32,6 +36,9 @@ from xstilts.stages import (
 )
 from xstilts.store import Store, disk_error
 
+if TYPE_CHECKING:
+    from xstilts.engine.parallel import Alone
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -44,6 +51,8 @@ class Place:
     offline: bool
     emit: Callable[[Progress], None]
     stop: Callable[[], bool]
+    layout: Layout = ALONE
+    team: Alone | None = None  # in a process that torchrun started: the others
 
     def weights_of(self, start: Start, names: Sequence[str] = FILES) -> Path:
         """The folder of a start: a plain model folder with files of these names, or a finished entry. Raises ModelError."""
@@ -65,6 +74,10 @@ def carry_out(stage: Stage, place: Place) -> None:
     if isinstance(stage, Translate) and not isinstance(stage.by, Seq2Seq):
         _carry_out(stage, place)  # without torch
         return
+    if isinstance(stage, Train) and place.layout.size > 1 and place.team is None:
+        torchrun.launch(stage, place.store, place.data, place.where, place.offline, place.layout, place.emit, place.stop)
+        _describe(stage, place)
+        return
     import torch
     from safetensors import SafetensorError
 
@@ -74,10 +87,11 @@ def carry_out(stage: Stage, place: Place) -> None:
         raise ModelError("no CUDA device on this machine; use --device cpu")
     try:
         _carry_out(stage, place)
-        _describe(stage, place)
+        if place.team is None:
+            _describe(stage, place)
     except torch.OutOfMemoryError as error:
         raise TrainingError(
-            f"the {stage.runtime.device} memory is full: use --jobs 1, or a smaller batch or max_length"
+            f"the {stage.runtime.device} memory is full: use --jobs 1, fewer --micro-tokens, --checkpointing, or a smaller max_length"
         ) from error
     except SafetensorError as error:
         # safetensors reports the disk's refusal in its text only
@@ -120,7 +134,8 @@ def _carry_out(stage: Stage, place: Place) -> None:
             from xstilts.engine.train import train
 
             start = place.weights_of(stage.start)
-            train(stage, start, tasks.task, load, place.draft, place.store.cache, place.emit, place.stop)
+            cache, layout, team = place.store.cache, place.layout, place.team
+            train(stage, start, tasks.task, load, place.draft, cache, place.emit, place.stop, layout, team)
         case Translate():
             _translate(stage, place, load(stage.rows))
         case Merge():

@@ -24,8 +24,9 @@ from typing import IO, Any
 from xstilts import provenance
 from xstilts.errors import Stopped, XstiltsError
 from xstilts.executors.carry import Place, facts
+from xstilts.executors.torchrun import Relayed
 from xstilts.models import Hub, Where
-from xstilts.stages import Pretrained, Progress, Stage, from_plain
+from xstilts.stages import Layout, Pretrained, Progress, Stage, from_plain
 from xstilts.store import Store, disk_error, is_disk_error
 
 Work = Callable[[Stage, Place], None]
@@ -73,22 +74,32 @@ def _listen(source: IO[str], jobs: queue.SimpleQueue[Mapping[str, Any] | None], 
 def do(job: Mapping[str, Any], work: Work, say: Say, stop: Callable[[], bool]) -> None:
     """Carry out one stage and say how it went. An error that is neither the user's nor the disk's passes through."""
     key = job["key"]
-    try:
+
+    def carried() -> float | None:
         stage = from_plain(job["stage"])
         if isinstance(stage, Pretrained) or stage.key != key:
             raise XstiltsError(f"stage {key[:12]} did not survive its way to the worker; this is a defect of xstilts")
-        seconds = _claimed(stage, job, work, say, stop)
+        return _claimed(stage, job, work, say, stop)
+
+    say(outcome(key, Path(job["store"]), carried))
+
+
+def outcome(key: str, store: Path, carried: Callable[[], float | None]) -> Mapping[str, Any]:
+    """The event that says how carrying out a stage went: done (with the seconds that it gives), failed or stopped."""
+    try:
+        return {"event": "done", "key": key, "seconds": carried()}
     except Stopped:
-        say({"event": "stopped", "key": key})
+        return {"event": "stopped", "key": key}
+    except Relayed as error:
+        return error.event
     except XstiltsError as error:
         cause = error.__cause__
-        say({"event": "failed", "key": key, "message": str(error), "fatal": isinstance(cause, OSError) and is_disk_error(cause)})
+        fatal = isinstance(cause, OSError) and is_disk_error(cause)
+        return {"event": "failed", "key": key, "message": str(error), "fatal": fatal}
     except OSError as error:
         if not is_disk_error(error):
             raise
-        say({"event": "failed", "key": key, "message": str(disk_error(error, Path(job["store"]))), "fatal": True})
-    else:
-        say({"event": "done", "key": key, "seconds": seconds})
+        return {"event": "failed", "key": key, "message": str(disk_error(error, store)), "fatal": True}
 
 
 def _claimed(stage: Stage, job: Mapping[str, Any], work: Work, say: Say, stop: Callable[[], bool]) -> float | None:
@@ -100,18 +111,21 @@ def _claimed(stage: Stage, job: Mapping[str, Any], work: Work, say: Say, stop: C
         if stop():
             raise Stopped("stopped before the stage began")
         began = time.monotonic()
-        place = Place(store, Path(job["data"]), draft, _where(job["where"]), job["offline"], _throttled(stage.key, say), stop)
+        emit, layout = throttled(stage.key, say), Layout(**job["layout"])
+        place = Place(store, Path(job["data"]), draft, places(job["where"]), job["offline"], emit, stop, layout)
         work(stage, place)
         seconds = time.monotonic() - began
         store.finish(stage, seconds, provenance.made(stage.runtime.device), facts(draft / "out"))
         return round(seconds, 3)
 
 
-def _where(known: Mapping[str, Any]) -> dict[str, Where]:
+def places(known: Mapping[str, Any]) -> dict[str, Where]:
+    """Where weights and translations lie, out of a job's JSON."""
     return {key: Path(value) if isinstance(value, str) else Hub(*value) for key, value in known.items()}
 
 
-def _throttled(key: str, say: Say) -> Callable[[Progress], None]:
+def throttled(key: str, say: Say) -> Callable[[Progress], None]:
+    """Says how far a stage is, a few times a second at most."""
     last = 0.0
 
     def emit(progress: Progress) -> None:

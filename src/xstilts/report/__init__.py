@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +13,21 @@ from xstilts import scores
 from xstilts.analysis import transfer
 from xstilts.analysis.claims import Claims, Finding, judge
 from xstilts.analysis.consistency import consistency
+from xstilts.analysis.languages import by_language
+from xstilts.analysis.stability import stability
+from xstilts.report import tables
 from xstilts.report.facts import Cost, Facts, Report
-from xstilts.report.text import claims_table, markdown, table
+from xstilts.report.latex import latex
+from xstilts.report.text import claims_table, comparison, markdown, table
+from xstilts.report.view import View
 from xstilts.scores import CellLike, Find, Result, Results, TaskOf
 from xstilts.stats import RESAMPLES
 from xstilts.tasks import task as find_task
 
-__all__ = ["Cost", "Facts", "Report", "build", "claims_table", "evaluate", "table", "write_report"]
+if TYPE_CHECKING:
+    from xstilts.report.drawings import Format
+
+__all__ = ["FILES", "Cost", "Facts", "Report", "build", "claims_table", "comparison", "evaluate", "table", "write_report"]
 
 
 def build(facts: Facts, cells: Iterable[CellLike], find: Find, out: Path, rng_seed: int = 0) -> Path:
@@ -45,7 +54,7 @@ def evaluate(
     results = Results((*found_here.results, *known), found_here.missing)
     planned = (*asked, *(result.cell for result in known))
     samples = transfer.draw(results, task_of, np.random.default_rng(rng_seed), resamples)
-    found = transfer.transfer_of(samples, facts.parameters)
+    found = transfer.transfer_of(samples, facts.parameters, facts.series)
     # streams of their own, so that the others stay as they are
     alike, left_out = consistency(asked, find, task_of, np.random.default_rng((rng_seed, 1)), resamples)
     found = replace(found, left_out=(*found.left_out, *left_out))
@@ -56,20 +65,33 @@ def evaluate(
     judged: tuple[Finding, ...] = ()
     if claims is not None:
         judged = judge(claims, results, samples, task_of, np.random.default_rng((rng_seed, 2)), facts.seen, facts.sources, resamples)
-    return Report(facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged)
+    languages = by_language(samples, facts.texts.known)
+    return Report(
+        facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged,
+        languages=languages, stability=stability(results.results, task_of),
+    )  # fmt: skip
 
 
-def write_report(report: Report, out: Path) -> Path:
-    """Writes scores.csv, transfer.csv, report.md and index.html into `out` (made when absent); index.html's path.
+FILES = ("index.html", "report.md", "report.tex", "scores.csv", "transfer.csv", "languages.csv", "costs.csv")
 
-    Raises OSError when the folder cannot be written.
+
+def write_report(report: Report, out: Path, charts: Format | None = None) -> Path:
+    """Writes `FILES` into `out` (made when absent), and every chart as a file of its own into its `charts` where a format is given.
+
+    Gives index.html's path. Raises OSError when the folder cannot be written.
     """
+    from xstilts.report.drawings import drawn, write
     from xstilts.report.page import page
 
-    texts = {"report.md": markdown(report), "index.html": page(report)}
+    drawings = drawn(View(report))
+    texts = {"report.md": markdown(report), "report.tex": latex(report), "index.html": page(report, drawings)}
     out.mkdir(parents=True, exist_ok=True)
     scores.write_csv(report.scores, out / "scores.csv")
     transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv", report.consistency)
+    tables.write_languages(report, out / "languages.csv")
+    tables.write_costs(report, out / "costs.csv")
+    if charts is not None:
+        write(drawings, charts, out / "charts")
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8", newline="\n")
     return out / "index.html"

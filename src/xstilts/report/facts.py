@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 from xstilts.analysis.claims import Finding
 from xstilts.analysis.consistency import Consistency
+from xstilts.analysis.cost import Costs
+from xstilts.analysis.languages import Languages
 from xstilts.analysis.review import Review
+from xstilts.analysis.stability import Stability
+from xstilts.analysis.texts import TextFacts
 from xstilts.analysis.transfer import Transfer
 from xstilts.plan import Read
 from xstilts.scores import CellLike, Score
@@ -33,6 +37,7 @@ class Facts:
     notes: tuple[str, ...] = ()  # on the study as a whole
     model_notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of a model, printed at the top
     parameters: Mapping[str, int] = field(default_factory=dict)  # model -> parameters
+    series: Mapping[str, str] = field(default_factory=dict)  # model -> what models share that were pretrained alike but for their size
     rows: tuple[Read, ...] = ()  # where each part's rows come from
     data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # what else is to be said of the data, lines by heading
     caps: tuple[str, ...] = ()  # every cap and every split that replaces another, one line each
@@ -44,6 +49,8 @@ class Facts:
     chosen_on: str = "the English dev part"  # what checkpoints were selected on
     sources: Mapping[str, str] = field(default_factory=dict)  # model -> repository, folder or pretraining config
     seen: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # model -> data sets whose labels it has learnt from, and how
+    texts: TextFacts = field(default_factory=TextFacts)  # tokens of the scored rows, text of the pretraining
+    watts: float | None = None  # assumed power of a worker while a stage runs; None: no energy is estimated
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +70,6 @@ class Report:
     consistency: tuple[Consistency, ...] = ()  # between languages
     claims: tuple[Finding, ...] = ()  # what the study says of published claims
     review: Review | None = None
+    languages: Languages = field(default_factory=Languages)  # scores and gains against what is known of the languages
+    stability: tuple[Stability, ...] = ()  # between seeds
+    spent: Costs = field(default_factory=Costs)

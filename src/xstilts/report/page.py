@@ -6,14 +6,25 @@ from importlib.resources import files
 
 from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import charts
+from xstilts.report.drawings import Drawings
 from xstilts.report.facts import Report
-from xstilts.report.text import CLAIMED, RANKC, RANKC_SOURCE, method
+from xstilts.report.text import (
+    CLAIMED,
+    RANKC,
+    RANKC_SOURCE,
+    SLOPES,
+    cost_table,
+    cost_words,
+    method,
+    stability_table,
+    stability_words,
+)
 from xstilts.report.view import View, family, name
-from xstilts.report.words import bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
+from xstilts.report.words import amount, bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
 from xstilts.rows import chosen, left_out
 
 
-def page(report: Report) -> str:
+def page(report: Report, drawings: Drawings) -> str:
     """The whole page as HTML. Every text that comes from a study is escaped."""
     from jinja2 import DictLoader, Environment, StrictUndefined
     from markupsafe import Markup
@@ -24,7 +35,7 @@ def page(report: Report) -> str:
         loader=DictLoader(texts), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
+        amount=amount, bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
         parts_read=parts_read, chosen=chosen, left_out=left_out, judged=judged, effect_lines=effect_lines,
     )
     view = View(report)
@@ -54,6 +65,11 @@ def page(report: Report) -> str:
         standing=standing,
         heat=heat,
         gain_axis=charts.gain_axis,
-        size_charts=charts.size_charts(view),
         chart=charts,
+        drawings=drawings,
+        slope_method=SLOPES,
+        cost_words=cost_words(report),
+        cost_table=cost_table(report),
+        stability_words=stability_words(report),
+        stability_table=stability_table(report),
     )

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
+from xstilts.analysis.compare import Comparison
+from xstilts.analysis.cost import OPERATIONS
+from xstilts.analysis.stability import counted
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
-from xstilts.report.words import bounds, duration, effect_lines, half, judged, number, signed, size, verdict
+from xstilts.report.words import amount, bounds, duration, effect_lines, half, judged, number, signed, size, verdict
 from xstilts.rows import chosen, left_out
-from xstilts.stats import LEVEL
+from xstilts.stats import LEVEL, holm
 from xstilts.study import UNTUNED
 
 RANKC = (
@@ -17,6 +22,13 @@ RANKC = (
     "answers, over j, is weighted by exp(N - j) and averaged over j = 1 ... N. 100 means equal rankings, whether right or wrong."
 )
 RANKC_SOURCE = "Qi et al. 2023, Cross-Lingual Consistency of Factual Knowledge in Multilingual Language Models, arXiv 2310.10378, section 3"
+
+
+SLOPES = (
+    "A slope is what a score or gain changes by for one unit, over the languages that were not trained on, as if they were drawn from all "
+    "that are like them: a mixed-effects model with languages and seeds as random effects (Searle et al. 1992). A language's other traits "
+    "change with it, so that it is no cause. Spread: standard deviations of the random effects, in points."
+)
 
 
 def table(report: Report) -> str:
@@ -50,6 +62,29 @@ def table(report: Report) -> str:
     lines = [*blocks, marks] if blocks else ["nothing has been scored yet"]
     if report.missing:
         lines.append(f"{len(report.missing)} of {report.cells} cells are missing")
+    return "\n".join(lines)
+
+
+def comparison(found: Comparison, one: str, other: str) -> str:
+    """Two studies side by side as plain text: means over languages, then what their designs do not share."""
+    lines = []
+    for what in ("score", "gain"):
+        rows = [row for row in found.differences if row.what == what and not row.language]
+        if not rows:
+            continue
+        tested = [row for row in rows if row.difference.sure]
+        adjusted = holm(np.array([row.difference.p for row in tested])).tolist() if tested else []
+        stand = {id(row) for row, p in zip(tested, adjusted, strict=True) if p < 0.05}
+        lines.append(f"{what}, mean over the languages of both (A: {one}, B: {other})")
+        table = [["model", "intermediate", "target", "A", "B", "B - A"]]
+        for row in rows:
+            marks = f"{'*' if id(row) in stand else ''}{'' if row.difference.sure else ' items only'}{' =' if row.same_data else ''}"
+            apart = f"{signed(row.difference.estimate)} ({bounds(row.difference)}){marks}{'' if row.same_rows else ' other rows'}"
+            table.append([row.model, row.intermediate, row.target, *map(number, row.values), apart])
+        lines += [*_aligned(table), ""]
+    lines.append("* stands after Holm's correction; = same training data as the target; other rows: the test rows are not the same")
+    lines += ["", "designs:", *(f"  {what}: {left} in A, {right} in B" for what, left, right in found.design)] if found.design else []
+    lines += ["", *(f"not compared: {line}" for line in found.left_out)] if found.left_out else []
     return "\n".join(lines)
 
 
@@ -127,7 +162,9 @@ def _lines(report: Report) -> Iterable[str]:
         yield from _gap_lines(view, model, at)
         for target in view.targets:
             yield from _language_lines(view, model, target, at)
+    yield from _family_lines(view)
     yield from _trend_lines(view)
+    yield from _cost_lines(report)
     yield from _claim_lines(report)
     yield from ("## Data", "", *(f"- {line}" for line in facts.caps), "")
     if view.rows:
@@ -176,6 +213,70 @@ def _claim_lines(report: Report) -> Iterable[str]:
             for finding in report.claims
         ),
     )
+
+
+def cost_words(report: Report) -> str:
+    """What the table of costs counts, and what not."""
+    spent, watts = report.spent, report.facts.watts
+    text = (
+        f"Together {duration(spent.total.seconds)} of stages and {amount(spent.total.tokens)} tokens, each stage once; making the "
+        "pretrained encoder is not in it. Alone: what a choice would cost by itself, intermediate stages included; shared: each stage "
+        "divided among those that stand on it. Time is that of a stage on its worker, beside whatever else ran; machine: "
+        f"{'; '.join(spent.machines)}. Operations: {OPERATIONS}. "
+    )
+    known = f"at an assumed {watts:g} W a worker while a stage runs." if watts else "not estimated, no power is known (report --watts)."
+    text += f"Energy: {known}"
+    return text + (f" Not known: {'; '.join(spent.unknown)}." if spent.unknown else "")
+
+
+def cost_table(report: Report) -> list[list[str]]:
+    """A head and a line for each model, choice and target."""
+    watts = report.facts.watts
+    head = ["model", "intermediate", "target", "time alone", "shared", "tokens alone", "operations", "memory", *(["kWh"] if watts else [])]
+    return [
+        head,
+        *(
+            [
+                *(cell.model, cell.intermediate, cell.target, duration(cell.alone.seconds), duration(cell.shared.seconds)),
+                amount(cell.alone.tokens),
+                "not known" if cell.alone.operations is None else amount(cell.alone.operations),
+                "not known" if cell.alone.megabytes is None else f"{cell.alone.megabytes / 1024:.2f} GB",
+                *([f"{cell.alone.kilowatt_hours(watts):.3g}"] if watts else []),
+            ]
+            for cell in report.spent.cells
+        ),
+    ]
+
+
+def stability_words(report: Report) -> str:
+    """How many runs failed, and what that means."""
+    count = counted(report.stability)
+    return (
+        f"{count['failed']} of {count['runs']} runs failed: their accuracy in the training language is not above that of always giving "
+        f"the most frequent label (Mosbach et al. 2021, arXiv 2006.04884); {count['unclear']} are not above it by more than chance allows "
+        "(exact binomial test at 5 %). Agreement: share of test items with one answer in two runs, or in a language and the training "
+        "language, right or wrong. Forgetting (what an intermediate model loses on its own task) is not measured: no predictions are made "
+        "on it after the target's training."
+    )
+
+
+def stability_table(report: Report) -> list[list[str]]:
+    """A head and a line for each model, choice and target."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else number(value)
+
+    runs = ("runs", "failed", "not above chance", "most frequent label")
+    return [
+        ["model", "intermediate", "target", *runs, "agreement of seeds", "of languages"],
+        *(
+            [
+                *(row.model, row.intermediate, row.target, str(row.runs), str(len(row.failed)), str(len(row.unclear))),
+                *(share(row.majority), share(row.between_seeds), share(row.between_languages)),
+            ]
+            for row in report.stability
+        ),
+    ]
 
 
 def _trained(languages: Sequence[str]) -> str:
@@ -235,7 +336,10 @@ def method(report: Report) -> tuple[str, ...]:
             "more than half are of a script that the language is not written in. Languages that share a script are not told apart."
         )
     if report.transfer.trends:
-        lines.append("Trends are least-squares slopes over log2 of the parameters of these few models; nothing is extrapolated.")
+        lines.append(
+            "Trends are least-squares slopes over log2 of the parameters of these few models, which were pretrained on the same data, with "
+            "the same tokenizer and for as many updates; nothing is extrapolated."
+        )
     return tuple(lines)
 
 
@@ -308,16 +412,79 @@ def _language_lines(view: View, model: str, target: str, at: str) -> Iterable[st
         )
 
 
+def _family_lines(view: View) -> Iterable[str]:
+    gains = [g for g in view.report.languages.groups if g.kind == "family" and g.what == "gain"]
+    if gains:
+        about = "Points [95 % interval]; the training language is left out. Genera and scripts: languages.csv."
+        yield from ("## Gains by family", "", about, "")
+        yield from _grid(
+            ["model", "target", "family", "languages", *view.intermediates],
+            (
+                [model, target, each, " ".join(codes), *(_group(view, model, step, target, each) for step in view.intermediates)]
+                for model in view.models
+                for target in view.targets
+                for each, codes in view.grouped(model, target, "family").items()
+            ),
+        )
+    for model in view.models:
+        if rows := view.slopes(model):
+            at = f" ({model})" if len(view.models) > 1 else ""
+            yield from (f"## Over what is known of the languages{at}", "", f"{view.slope_words(model)}. {SLOPES}", "")
+            yield from (*(f"- {one.name}: {one.about}" for one in view.report.languages.covariates), "")
+            yield from _grid(
+                ["target", "intermediate", "of", "over", "points a unit", "languages", "spread of languages", "of seeds", "rest"],
+                (
+                    [
+                        *(row.target, row.intermediate, row.what, row.covariate),
+                        f"{signed(row.fit.slope.estimate)} [{bounds(row.fit.slope)}]{' =' if row.same_data else ''}",
+                        *(str(len(row.languages)), number(row.fit.languages), number(row.fit.seeds), number(row.fit.rest)),
+                    ]
+                    for row in rows
+                ),
+            )
+
+
+def _group(view: View, model: str, step: str, target: str, family: str) -> str:
+    row = view.groups.get((model, step, target, "gain", "family", family))
+    return "missing" if row is None else f"{signed(row.value.estimate)} [{bounds(row.value)}]{' =' if row.same_data else ''}"
+
+
+def _cost_lines(report: Report) -> Iterable[str]:
+    if report.spent.cells:
+        yield from ("## What it costs", "", cost_words(report), "")
+        if report.spent.offers:
+            yield from _grid(
+                ["model", "intermediate", "mean gain", "time more than the baseline", "operations more", "points an hour", "Pareto front"],
+                (
+                    [
+                        *(one.model, one.intermediate),
+                        f"{signed(one.gain.estimate)} [{bounds(one.gain)}]" if one.gain else "0",
+                        duration(3600 * one.hours),
+                        "not known" if one.operations is None else amount(one.operations),
+                        "" if one.per_hour is None else "{} [{} to {}]".format(*map(signed, one.per_hour)),
+                        "yes" if one.front else "no",
+                    ]
+                    for one in report.spent.offers
+                ),
+            )
+        head, *rows = cost_table(report)
+        yield from _grid(head, rows)
+    if report.stability:
+        yield from ("## Runs that differ in their seed", "", stability_words(report), "")
+        head, *rows = stability_table(report)
+        yield from _grid(head, rows)
+
+
 def _trend_lines(view: View) -> Iterable[str]:
     if not view.trends:
         return
     sizes = view.report.facts.parameters
     yield from ("## Trend over model size", "", "Points for each doubling of the parameters [95 % interval]; models: ")
-    yield from (", ".join(f"{model} ({size(sizes[model])})" for model in view.models if model in sizes), "")
+    yield from (", ".join(f"{model} ({size(sizes[model])})" for models in view.ladders for model in models), "")
     yield from _grid(
-        ["target", "intermediate", "what", "slope"],
+        ["target", "intermediate", "models", "what", "slope"],
         (
-            [row.target, row.intermediate, row.what, f"{signed(row.slope.estimate)} [{bounds(row.slope)}]"]
+            [row.target, row.intermediate, " ".join(row.models), row.what, f"{signed(row.slope.estimate)} [{bounds(row.slope)}]"]
             for row in view.trends.values()
         ),
     )

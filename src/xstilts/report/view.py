@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend
+import numpy as np
+
+from xstilts.analysis.languages import Group, Slope
+from xstilts.analysis.published import PUBLISHED
+from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend, ladders
 from xstilts.errors import DataError
 from xstilts.languages import language as find_language
 from xstilts.metrics import for_task
 from xstilts.plan import Read
 from xstilts.report.facts import Report
-from xstilts.stats import Interval
+from xstilts.stats import Interval, holm
 from xstilts.task import PARTS, Task
 
 
@@ -43,9 +47,19 @@ class View:
         return {(r.model, r.intermediate, r.target): r for r in self.report.transfer.gaps}
 
     @cached_property
-    def trends(self) -> Mapping[tuple[str, str, str], Trend]:
-        """By what, intermediate, target."""
-        return {(r.what, r.intermediate, r.target): r for r in self.report.transfer.trends}
+    def trends(self) -> Mapping[tuple[str, str, str, tuple[str, ...]], Trend]:
+        """By what, intermediate, target, models."""
+        return {(r.what, r.intermediate, r.target, r.models): r for r in self.report.transfer.trends}
+
+    @cached_property
+    def trend_models(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of models that trends go through."""
+        return tuple(dict.fromkeys(r.models for r in self.report.transfer.trends))
+
+    @cached_property
+    def ladders(self) -> tuple[tuple[str, ...], ...]:
+        """The models, smaller first, between which size is compared: those that were pretrained alike, of two sizes or more."""
+        return tuple(ladders(self.models, self.report.facts.parameters, self.report.facts.series))
 
     @cached_property
     def consistency(self) -> Mapping[tuple[str, str, str, str], Interval]:
@@ -95,6 +109,33 @@ class View:
         reads = sorted(self.report.facts.rows, key=lambda read: order[read.rows.part])
         names = dict.fromkeys(read.rows.task for read in self.report.facts.rows)
         return {name: tuple(read for read in reads if read.rows.task == name) for name in names}
+
+    @cached_property
+    def groups(self) -> Mapping[tuple[str, str, str, str, str, str], Group]:
+        """By model, intermediate, target, "score" or "gain", kind of group, its name."""
+        return {(g.model, g.intermediate, g.target, g.what, g.kind, g.name): g for g in self.report.languages.groups}
+
+    def grouped(self, model: str, target: str, kind: str) -> Mapping[str, tuple[str, ...]]:
+        """The groups of one kind that a target's languages make, with their languages."""
+        own = (g for g in self.report.languages.groups if (g.model, g.target, g.kind, g.what) == (model, target, kind, "score"))
+        return {group.name: group.languages for group in own}
+
+    def slopes(self, model: str) -> tuple[Slope, ...]:
+        """A model's slopes over what is known of the languages."""
+        return tuple(row for row in self.report.languages.slopes if row.model == model)
+
+    def slope_words(self, model: str) -> str:
+        """How many of a model's slopes stand, those of same data left out."""
+        rows = [row for row in self.slopes(model) if not row.same_data and row.fit.slope.sure]
+        if not rows:
+            return "too few seeds for a verdict"
+        stand = sum(p < 0.05 for p in holm(np.array([row.fit.slope.p for row in rows])).tolist())
+        return f"{stand or 'no'} of {len(rows)} slopes {'stands' if stand == 1 else 'stand'} after Holm's correction"
+
+    @cached_property
+    def marked(self) -> tuple[str, ...]:
+        """The sources of the published scores that stand beside a target's."""
+        return tuple(dict.fromkeys(row.source for row in PUBLISHED for target in self.targets if target in row.scores))
 
     def gap_rows(self, model: str, target: str) -> tuple[Gap, ...]:
         """The gaps of a target, in the order of `steps`."""

@@ -60,8 +60,22 @@ def size(parameters: int) -> str:
     return str(parameters)
 
 
+def amount(count: float) -> str:
+    """ "950", "12.3 thousand", "1.2e15": a count that may be very large."""
+    if count < 0:
+        return MINUS + amount(-count)
+    if count >= 1e12:
+        return f"{count:.2g}"
+    for unit, name in ((1e9, " billion"), (1e6, " million"), (1e3, " thousand")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return f"{count:.0f}"
+
+
 def duration(seconds: float) -> str:
     """ "12 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 0:
+        return MINUS + duration(-seconds)
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s" if whole >= 10 else f"{seconds:.1f} s"
@@ -198,5 +212,7 @@ def _size_sentences(report: Report) -> str:
     stand = [row for row, p in zip(rows, adjusted.tolist(), strict=True) if p < 0.05]
     if not stand:
         return f"No trend of a gain over model size stands after Holm's correction ({len(rows)} tested)."
-    each = listed([f"{r.intermediate} on {r.target} {signed(r.slope.estimate)} ({bounds(r.slope)})" for r in stand])
+    several = len({row.models for row in rows}) > 1
+    places = [f"{r.intermediate} on {r.target}" + (f" for {' '.join(r.models)}" if several else "") for r in stand]
+    each = listed([f"{place} {signed(r.slope.estimate)} ({bounds(r.slope)})" for place, r in zip(places, stand, strict=True)])
     return f"Points of gain for each doubling of the parameters that stand after Holm's correction ({len(rows)} tested): {each}."

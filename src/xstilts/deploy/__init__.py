@@ -1,0 +1,1 @@
+"""Finished models outside a study: exported, served, and what that costs."""

@@ -1,0 +1,46 @@
+"""Are two models equally fast? Two one-sided t tests on the log ratios of paired rounds (TOST; Schuirmann 1987)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from xstilts.stats import t_outside, t_quantile
+
+MARGIN = 0.03  # fixed before anything was measured: ratios between 1 / 1.03 and 1.03 count as equal
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """The ratio second / first (a geometric mean over rounds) with its 90 % interval, which is the one that the test reads."""
+
+    ratio: float
+    low: float
+    high: float
+    p: float  # the larger one of the two tests
+    rounds: int
+    verdict: str  # "equal" (within the margin), "different" (95 % interval without 1, and not equal), "open"
+
+
+def equivalence(first: Sequence[float], second: Sequence[float], margin: float = MARGIN) -> Equivalence:
+    """The test on values of rounds that were measured in turn, first[i] beside second[i]; at least two rounds, all above 0."""
+    logs = [math.log(b / a) for a, b in zip(first, second, strict=True)]
+    freedom, centre = len(logs) - 1, mean(logs)
+    error = max(stdev(logs) / len(logs) ** 0.5, 1e-12)
+    bound = math.log1p(margin)
+    p = max(_above((centre + bound) / error, freedom), _above((bound - centre) / error, freedom))
+    half = t_quantile(0.95, freedom) * error
+    low, high = centre - half, centre + half
+    if low > -bound and high < bound:
+        verdict = "equal"
+    else:
+        verdict = "different" if abs(centre) > t_quantile(0.975, freedom) * error else "open"
+    return Equivalence(math.exp(centre), math.exp(low), math.exp(high), p, len(logs), verdict)
+
+
+def _above(t: float, freedom: int) -> float:
+    """P(T >= t) of Student's t."""
+    tail = t_outside(t, freedom) / 2
+    return tail if t >= 0 else 1 - tail

@@ -1,0 +1,59 @@
+"""The report's numbers about languages and costs as CSV: sorted as the page shows them, LF, `repr` of numbers."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from xstilts.report.facts import Report
+
+LANGUAGES = (
+    *("study", "model", "intermediate", "target", "what", "kind", "name", "languages", "estimate", "low", "high", "p"),
+    *("spread_languages", "spread_seeds", "spread_rest", "same_data"),
+)
+COSTS = ("study", "model", "intermediate", "target", "part", "stages", "seconds", "tokens", "operations", "megabytes")
+
+
+def write_languages(report: Report, path: Path) -> None:
+    """Means over families, genera and scripts, then slopes (`kind` "slope", points a unit of `name`). Raises OSError."""
+    study, found = report.facts.study, report.languages
+    rows: list[Sequence[object]] = []
+    for group in found.groups:
+        value = group.value
+        place = (study, group.model, group.intermediate, group.target, group.what, group.kind, group.name, " ".join(group.languages))
+        rows.append((*place, value.estimate, value.low, value.high, value.p, "", "", "", _yes(group.same_data)))
+    for row in found.slopes:
+        value, fit = row.fit.slope, row.fit
+        place = (study, row.model, row.intermediate, row.target, row.what, "slope", row.covariate, " ".join(row.languages))
+        spread = (fit.languages, fit.seeds, fit.rest)
+        rows.append((*place, value.estimate, value.low, value.high, value.p, *spread, _yes(row.same_data)))
+    _write(path, LANGUAGES, rows)
+
+
+def write_costs(report: Report, path: Path) -> None:
+    """What each choice and target has cost, `part` "alone" and "shared". Raises OSError."""
+    rows = [
+        (
+            *(report.facts.study, cell.model, cell.intermediate, cell.target, part),
+            *(spent.stages, spent.seconds, spent.tokens, _or(spent.operations), _or(spent.megabytes)),
+        )
+        for cell in report.spent.cells
+        for part, spent in (("alone", cell.alone), ("shared", cell.shared))
+    ]
+    _write(path, COSTS, rows)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _or(value: float | None) -> float | str:
+    return "" if value is None else value
+
+
+def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows([repr(value) if isinstance(value, float) else value for value in row] for row in rows)
