@@ -18,6 +18,7 @@ from study_maker import file_hash
 from text_maker import WRITERS, make_tokenizer, make_writer, texts_of
 from xstilts.engine import lm, text
 from xstilts.engine import train as training
+from xstilts.engine.adapters import Weights
 from xstilts.engine.batch import batch_of
 from xstilts.engine.predict import predict
 from xstilts.engine.train import train
@@ -59,18 +60,23 @@ def writer(tmp: Path, family: str) -> tuple[PreTrainedModel, PreTrainedTokenizer
     return model, make_tokenizer(texts_of([*ALL, *NAMES], LABELS), end=seq2seq, begin=family in ("llama", "gemma2"))
 
 
+def weights_of(model: Start, folder: Path) -> Weights:
+    return Weights(folder, folder if isinstance(model, Pretrained) else folder / "encoder", model.key, "text")
+
+
 def fit(
     task: Task, start: Path, draft: Path, recipe: Recipe = RECIPE, stop: Callable[[], bool] = lambda: False, on: Start = ROOT,
 ) -> tuple[Train, Path]:  # fmt: skip
     stage = Train(on, (Share(rows_of(task)),), (rows_of(task, "dev"),), recipe, 1, Runtime())
-    train(stage, start, lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, stop)
+    train(stage, weights_of(on, start), lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, stop)
     return stage, draft / "out"
 
 
 def asked(model: Start, folder: Path, task: Task, out: Path) -> tuple[dict[str, list[Any]], dict[str, float]]:
     from pyarrow import parquet
 
-    predict(Predict(model, rows_of(task, "test"), 40, 4, Runtime()), folder, task, lambda _: given(task), out, out.parent / "cache")
+    stage = Predict(model, rows_of(task, "test"), 40, 4, Runtime())
+    predict(stage, weights_of(model, folder), task, lambda _: given(task), out, out.parent / "cache")
     return parquet.read_table(out / "predictions.parquet").to_pydict(), json.loads((out / "facts.json").read_text())
 
 
@@ -265,6 +271,37 @@ def test_a_model_as_text_starts_the_next_training_and_nothing_is_trimmed(tmp_pat
     assert all(pred in (["red"], ["blue"]) for pred in table["pred"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["t5", "llama"])
+def test_an_adapter_is_trained_as_text_and_comes_back(tmp_path: Path, family: str) -> None:
+    """The output layer over the vocabulary stays as it is: T5's is the table of embeddings."""
+    from safetensors.torch import load_file
+
+    from xstilts.engine.adapters import Adapter, loaded
+
+    task, start = toy_task("classify", toy_rows("classify", 8)), folder_of(tmp_path, family)
+    stage, out = fit(task, start, tmp_path / "d", replace(RECIPE, steps=120, lr=2e-2, tuning="lora"))
+    assert not (out / "encoder").exists()
+    assert not any("lm_head" in name for name in load_file(out / "adapter/adapter_model.safetensors"))
+    model = Weights(out, start, ROOT.key, "text", ((Adapter(out / "adapter", "lora"),),))
+    predict(Predict(stage, rows_of(task, "test"), 40, 4, Runtime()), model, task, lambda _: given(task), tmp_path / "p", tmp_path / "cache")
+    from pyarrow import parquet
+
+    assert right(parquet.read_table(tmp_path / "p/predictions.parquet").to_pydict()) > 0.8
+    assert loaded(model).get_output_embeddings().weight.shape[0] == len(lm.load(start).get_output_embeddings().weight)
+
+
+def test_a_decoders_first_layers_can_be_frozen(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    start = folder_of(tmp_path, "llama")
+    _, out = fit(toy_task("classify"), start, tmp_path / "d", replace(RECIPE, steps=2, freeze_embeddings=True, freeze_layers=1))
+    before, after = (load_file(folder / "model.safetensors") for folder in (start, out / "encoder"))
+    still = {name for name in before if torch.equal(before[name], after[name])}
+    assert "model.embed_tokens.weight" in still and {name for name in before if ".layers.0." in name} <= still
+    assert not any(".layers.1." in name for name in still) and "lm_head.weight" not in still
+
+
 # ---- untuned ----
 
 
@@ -299,7 +336,7 @@ def test_the_untuned_baseline_is_made_once_and_is_after_no_task(tmp_path: Path) 
     assert all(cell.predict.model is plan.models["m"] and not cell.same_data for cell in bare)
     assert plan.models["m"].form == "text"
     heads = plan_of(tmp_path, intermediates=["none"], encoders={"m": {"path": "llama"}})
-    assert heads.models["m"] == Pretrained(plan.models["m"].weights)  # the key of a model with heads is what it always was
+    assert heads.models["m"] == Pretrained(plan.models["m"].weights, "last")  # the key of a model with heads is what it always was
     assert heads.models["m"].key != plan.models["m"].key
 
 
@@ -314,6 +351,7 @@ def test_the_untuned_baseline_is_made_once_and_is_after_no_task(tmp_path: Path) 
             {"mixes": {"both": {"tasks": ["mini-nli", "mini-text"]}}, "intermediates": ["both"]},
             'encoders.m.form: "mini-text" has no text form',
         ),
+        ({"recipe": {"tuning": "prompt"}}, 'recipe.tuning: "prompt" does not go with form = "text" of encoders.m'),
         ({"encoders": {"m": {"path": "llama", "form": "texts"}}}, "encoders.m.form: expected 'heads' or 'text', got \"texts\""),
     ],
 )

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from xstilts import apertium, machine
+from xstilts.arithmetic import Shape
 from xstilts.canon import plain
-from xstilts.costs import Shape
 from xstilts.errors import XstiltsError
 from xstilts.executors.local import environment
 from xstilts.machine import Device
@@ -27,7 +27,22 @@ from xstilts.models import size as model_size
 from xstilts.needs import Counts, Line, Need, lines, need, shapes
 from xstilts.plan import Plan
 from xstilts.run import rivals
-from xstilts.stages import Apertium, Choose, Given, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, Translate, parents, root
+from xstilts.stages import (
+    Apertium,
+    Choose,
+    Given,
+    Merge,
+    Predict,
+    Pretrain,
+    Rows,
+    Runtime,
+    Stage,
+    Train,
+    Translate,
+    parents,
+    recipe_of,
+    root,
+)
 from xstilts.store import Store, write_json
 from xstilts.translations import named
 
@@ -174,7 +189,8 @@ def disk(
             own = int(1.5 * counts.characters(stage.rows))
             then += own
         else:
-            own = 4 * size + 3_000_000 if size is not None else 0
+            whole = not isinstance(stage, Train | Choose) or recipe_of(stage).tuning == "full"  # else heads and an adapter alone
+            own = 4 * size * whole + 3_000_000 if size is not None else 0
             biggest = max(biggest, own)
             match plan.study.keep:
                 case "all":

@@ -32,7 +32,7 @@ class Encoder:
     hub: str = ""
     revision: str = ""
     pretrain: str = ""
-    pool: Literal["first", "mean"] = "first"  # sentence vector of the classification heads
+    pool: Literal["auto", "first", "mean", "last"] = "auto"  # sentence vector of the heads; "auto" is that of its architecture
     layer: int = -1  # hidden state that retrieval embeds with; -1 is the last
     form: Form = "heads"  # "text": no heads, tasks are read and answered as text (encoder-decoders and decoders)
     notes: str = ""  # what a reader must know of it (printed in every report)
@@ -116,7 +116,7 @@ class Retrieval:
 
     __pydantic_config__: ClassVar = STRICT
     layer: str = "14/24"
-    pool: Literal["first", "mean"] = "mean"
+    pool: Literal["first", "mean", "last"] = "mean"
     dev: str = ""
 
 
@@ -394,6 +394,12 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
     for name in ("selections", "freeze_layers", "average"):
         if getattr(recipe, name) < 0:
             raise StudyError(f"{where}.{name}: expected 0 or more, got {getattr(recipe, name)}")
+    for name in ("rank", "alpha", "prompt_length"):
+        if not getattr(recipe, name) > 0:
+            raise StudyError(f"{where}.{name}: expected more than 0, got {getattr(recipe, name)}")
+    if recipe.tuning != "full" and (recipe.freeze_embeddings or recipe.freeze_layers):
+        name = "freeze_embeddings" if recipe.freeze_embeddings else "freeze_layers"
+        raise StudyError(f'{where}.{name}: tuning = "{recipe.tuning}" leaves every weight of the encoder as it is; freezing is of "full"')
     if recipe.average > recipe.selections:
         raise StudyError(f"{where}.average: the mean is over states at selections, and there are {recipe.selections} of {recipe.average}")
 

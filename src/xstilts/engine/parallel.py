@@ -216,22 +216,6 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def distinct(whole: nn.Module) -> dict[str, Tensor]:
-    """The module's state, a tensor that it has under several names (tied weights) under the first alone."""
-    named: dict[int, str] = {}
-    state = whole.state_dict(keep_vars=True)
-    for name, value in state.items():
-        named.setdefault(id(value), name)
-    return {name: value.detach() for name, value in state.items() if named[id(value)] == name}
-
-
-def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give every weight the value that `state` holds of it (see `distinct`): of a sharded one this process's part."""
-    with torch.no_grad():
-        for name, value in distinct(whole).items():
-            local(value).copy_(state[name])
-
-
 def unshard(whole: nn.Module, keep: bool) -> None:
     """Put whole weights on the CPU in place of sharded ones where `keep`; all processes have to ask. It cannot be trained on."""
     for module in whole.modules():

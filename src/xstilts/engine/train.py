@@ -22,17 +22,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from xstilts import metrics
-from xstilts.costs import MICRO, MICRO_GPU
-from xstilts.engine import hf, keep, mask, parallel, text, vocabulary
+from xstilts.arithmetic import MICRO, MICRO_GPU
+from xstilts.engine import adapters, hf, keep, mask, parallel, text, vocabulary
 from xstilts.engine import model as models
-from xstilts.engine.batch import Batch, Columns, batch_of, schedule
+from xstilts.engine.adapters import Weights
+from xstilts.engine.batch import Batch, Columns, batch_of, rng, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
 from xstilts.engine.kinds import ANSWERS, TRAINS, Steps, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.parallel import Alone, Whole
 from xstilts.engine.predict import logits as predict_logits
-from xstilts.errors import DataError, Stopped, StoreError, TrainingError
+from xstilts.errors import DataError, ModelError, Stopped, StoreError, TrainingError
 from xstilts.examples import Example, gold_of
+from xstilts.families import refusal
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
@@ -70,26 +72,30 @@ class Material:
 
 
 def train(
-    stage: Train, start: Path, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
+    stage: Train, start: Weights, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
     draft: Path, cache: Path, emit: Callable[[Progress], None], stop: Callable[[], bool],
     layout: Layout = ALONE, team: Alone | None = None,
 ) -> None:  # fmt: skip
-    """Train `stage` from the folder `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
+    """Train `stage` from the model in `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
 
     Of several processes each calls this with its `team` (see `parallel`); the first writes.
     Raises Stopped after saving when `stop()` turns true, TrainingError for a loss that is not finite
     (naming step and examples), DataError for rows without label.
     """
     device, recipe = stage.runtime.device, stage.recipe
-    folder = models.encoder_folder(stage.start, start)
     team = team or Alone()
+    if team.sharded and recipe.tuning == "qlora":
+        raise ModelError('tuning = "qlora": weights of four bits cannot be split over processes; use --parallel ddp')
     team.wait_for_turn()
-    encoder, tokenizer = models.load_body(stage.start, folder, recipe.dropout), hf.load_tokenizer(folder)
-    hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
+    tokenizer = hf.load_tokenizer(start.encoder)
+    generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
+    encoder, adapter = adapters.prepared(start, recipe, stage.runtime.precision, generator)
+    as_text, asked = (models.text_form(start.form, encoder, asks) for asks in (False, True))
+    if as_text is None:
+        hf.check_pool(encoder, root(stage).pool)
     if layout.checkpointing:
         hf.checkpoint(encoder)
-    longest = models.longest(stage.start, encoder, recipe.max_length)
-    as_text, asked = (models.text_form(stage.start, encoder, asks) for asks in (False, True))
+    longest = models.longest(start.form, encoder, recipe.max_length)
 
     def columns_of(rows: Rows, form: text.Form | None) -> Columns:
         def labelled() -> list[Example]:
@@ -97,23 +103,32 @@ def train(
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache, form)
+        task = task_of(rows.task)
+        made = encoded(start.encoder, tokenizer, task, rows, labelled, longest, recipe.stride, cache, form)
+        hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), start.encoder)
+        return made
 
+    for task in (task_of(share.rows.task) for share in stage.mix):
+        if reason := refusal(hf.family(encoder), task.kind):
+            raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows, as_text)) for share in stage.mix]
     dev = [(task_of(rows.task), columns_of(rows, asked), load(rows), rows.language) for rows in stage.select]
-    trimmed = None
-    # a softmax over the vocabulary has a gradient at every row: masked language modelling, and every target token as text
-    if as_text is None and all(material.task.kind != "mask" for material in materials):
-        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
-    if trimmed is not None:
-        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
-        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
-    generator = torch.Generator().manual_seed(stage.seed)
     tasks = {m.task.name: m.task for m in materials}
+    generator = torch.Generator().manual_seed(stage.seed)
     headed = tasks if as_text is None else {}
-    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in headed.items()}
+    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start.folder) for name, task in headed.items()}
     draws = Draws(recipe.dropout, stage.seed)
     whole = Whole(encoder, heads)
+    size = {"parameters": hf.parameters_of(whole), "trained": sum(p.numel() for p in keep.trained(whole).values())}
+    rows_trained = vocabulary.refusal(encoder, {task.kind for task in tasks.values()}, written=as_text is not None)
+    trimmed = None
+    if rows_trained is None:
+        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
+        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
+        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
+        rows_trained = f"{len(trimmed.kept):,} of {len(trimmed.table_VH):,} embedding rows"
+        if recipe.tuning != "full":
+            trimmed = None  # no table is stored: the full one need not stay in memory
     replace_dropouts(whole, draws)
     trained = team.spread(whole, hf.layers(encoder), device).train()
     model = Model(encoder, tokenizer, heads)
@@ -134,7 +149,7 @@ def train(
     saved = reported = time.perf_counter()
     pause = SAVE_EVERY
     recent: list[float] = []
-    params = [p for p in whole.parameters() if p.requires_grad]
+    params = [*keep.trained(whole).values()]
     while state.step < len(plan):
         step = plan[state.step]
         material = materials[step.share]
@@ -195,7 +210,7 @@ def train(
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best:
-        parallel.put(whole, best)
+        keep.put(whole, best)
     if mean:
         whole.eval()
         state.best_score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
@@ -207,8 +222,12 @@ def train(
         vocabulary.restore(encoder, trimmed, float(np.mean([_decay(recipe, step, len(plan)) for step in taken])))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
-    models.save(model, tasks, out)
-    (out / "log.json").write_text(json.dumps(_log(state, whole, stage, layout), indent=1) + "\n", "utf-8")
+    if recipe.tuning == "full":
+        hf.save_encoder(encoder, tokenizer, out / "encoder")
+    elif adapter:
+        adapters.save(encoder, adapter, recipe, start.base, out / adapters.FOLDER)
+    models.save_heads(heads, tasks, out)
+    (out / "log.json").write_text(json.dumps({**_log(state, stage, layout), **size, "trimmed": rows_trained}, indent=1) + "\n", "utf-8")
 
 
 def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> None:
@@ -226,7 +245,7 @@ def _summed(kind: Steps, encoder: PreTrainedModel, head: nn.Module, batch: Batch
 
 
 def _optimizer(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    named = [(n, p) for n, p in whole.named_parameters() if p.requires_grad]
+    named = [*keep.trained(whole).items()]
     groups = [
         {"params": [p for n, p in named if not n.endswith(NO_DECAY)], "weight_decay": recipe.weight_decay},
         {"params": [p for n, p in named if n.endswith(NO_DECAY)], "weight_decay": 0.0},
@@ -284,7 +303,7 @@ def _select(
 def _save(
     folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor], writes: bool
 ) -> None:
-    """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename.
+    """Save the weights that are trained, moments and position; the JSON that names the tensors' file is replaced last, by one rename.
 
     The file holds whole tensors, however many processes there are: all have to call, one writes.
     """
@@ -307,9 +326,11 @@ def _tensors(
     whole: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a state, one whole one after the other."""
-    weights = parallel.distinct(whole)
+    weights: dict[str, Tensor] = {**keep.trained(whole)}
+    again = models.tied(whole)
     for name, value in weights.items():
-        yield f"weights/{name}", parallel.full(value)
+        if name not in again:
+            yield f"weights/{name}", parallel.full(value)
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             yield f"adam/{number}/{name}", parallel.full(value)
@@ -329,8 +350,9 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    weights = parallel.distinct(whole)
-    parallel.put(whole, {name: parallel.part(tensors[f"weights/{name}"], like) for name, like in weights.items()})
+    weights, again = keep.trained(whole), models.tied(whole)
+    kept = {name: tensors[f"weights/{again.get(name, name)}"] for name in weights}
+    keep.put(whole, {name: parallel.part(kept[name], like) for name, like in weights.items()})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -341,7 +363,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     return State(**saved), {name: parallel.part(t, weights[name]) for name, t in best.items()}
 
 
-def _log(state: State, whole: nn.Module, stage: Train, layout: Layout) -> dict[str, object]:
+def _log(state: State, stage: Train, layout: Layout) -> dict[str, object]:
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return {
         "steps": state.step,
@@ -349,7 +371,6 @@ def _log(state: State, whole: nn.Module, stage: Train, layout: Layout) -> dict[s
         "tokens": state.tokens,
         "seconds": state.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
-        "parameters": hf.parameters_of(whole),
         "best_step": state.best_step if state.best_step >= 0 else state.step,
         "dev": state.best_score if state.selections else None,
         "selections": state.selections,
