@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def prepared(model: Weights, recipe: Recipe, precision: str, generator: torch.Ge
     """
     if recipe.tuning == "full":
         encoder = folded(model, recipe.dropout)
-        hf.freeze(encoder.base_model, recipe.freeze_embeddings, recipe.freeze_layers)
+        hf.freeze(cast(PreTrainedModel, encoder.base_model), recipe.freeze_embeddings, recipe.freeze_layers)
         return encoder, ""
     goes_on = recipe.tuning == "head" or recipe.adapter != "merge"
     below = model.groups[-1] if goes_on and model.groups else ()
