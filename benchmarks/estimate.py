@@ -4,8 +4,8 @@
 
 Every case is a random model of a known shape, with a vocabulary of words of its own and rows of words drawn by Zipf's law, so that
 nothing is read from elsewhere. A training holds `steps` updates of 32 rows of about 100 tokens and one selection; then its answers for
-10 rows a step are made. The estimate is that of `xstilts plan`: the arithmetic of `costs` for the memory, `executors.calibrate` on this
-machine for the time. Peaks are resident pages at their highest. --memory leaves the times out: they mean nothing on a machine with
+10 rows a step are made. The estimate is that of `xstilts plan`: `arithmetic` for the memory, `executors.calibrate` on this machine for
+the time. Peaks are resident pages at their highest. --memory leaves the times out: they mean nothing on a machine with
 other work; memory does not depend on it. Wants 4 GB of disk under the folder for temporary files.
 """
 
@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xstilts import costs, machine
+from xstilts import arithmetic, machine
 from xstilts.estimate import Speed, measure, seconds
 from xstilts.examples import Example, Text
 from xstilts.executors.local import environment
@@ -72,9 +72,9 @@ TINY = {
 def stages(case: Case, steps: int, threads: int) -> tuple[Train, Predict]:
     """The training and the prediction of a case. Hashes of data only name caches here."""
     runtime = Runtime(case.precision, threads)
-    train, dev, test = (
-        Rows("xnli", 1, part, part, "en", "0", cap=count * steps) for part, count in (("train", 32), ("dev", DEV), ("test", SCORED))
-    )
+    train = Rows("xnli", 1, "train", "train", "en", "0", cap=32 * steps)
+    dev = Rows("xnli", 1, "dev", "dev", "en", "0", cap=DEV * steps)
+    test = Rows("xnli", 1, "test", "test", "en", "0", cap=SCORED * steps)
     recipe = Recipe(steps=steps, batch=32, max_length=128, selections=1, **case.recipe)
     trained = Train(Pretrained("benchmark"), (Share(train),), (dev,), recipe, 1, runtime)
     return trained, Predict(Pretrained("benchmark"), test, 128, 64, runtime)
@@ -108,15 +108,17 @@ def build(case: Case, folder: Path) -> None:
 
     torch.manual_seed(0)
     config = AutoConfig.for_model(**case.config)
-    AutoModel.from_config(config).save_pretrained(folder)
+    model: Any = AutoModel
+    model.from_config(config).save_pretrained(folder)
     specials = ["<s>", "<pad>", "</s>", "<unk>"]
     names = [*specials, *(f"w{number}" for number in range(config.vocab_size - len(specials)))]
     inner = Tokenizer(models.WordLevel({name: number for number, name in enumerate(names)}, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()  # type: ignore[assignment]
-    inner.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    tokenizer = PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    tokenizer = fast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>", model_input_names=["input_ids"]
     )
     tokenizer.save_pretrained(folder)
@@ -153,7 +155,8 @@ def one(kind: str, name: str, folder: Path, steps: int, threads: int) -> None:
         from xstilts.engine.predict import logits
 
         weights = folder / "draft" / "out"
-        encoder, tokenizer = hf.load_encoder(weights / "encoder").eval(), hf.load_tokenizer(weights / "encoder")
+        encoder, tokenizer = hf.load_encoder(weights / "encoder"), hf.load_tokenizer(weights / "encoder")
+        torch.nn.Module.eval(encoder)
         made = encoded(weights / "encoder", tokenizer, task("xnli"), asked.rows, lambda: load(asked.rows), 128, 0, folder / "cache")
         began = time.perf_counter()
         model, head = Model(encoder, tokenizer, {}), load_head(weights, encoder, task("xnli")).eval()
@@ -206,12 +209,12 @@ def main() -> None:
     times = "" if given.memory else f" {'estimated s':>10} {'measured s':>10} {'error':>8}"
     print(f"{'model':18} {'stage':8} {'est. GiB':>9} {'real GiB':>9} {'error':>8}{times}")
     for name in given.only or cases:
-        case, shape = cases[name], costs.shape(cases[name].config)
+        case, shape = cases[name], arithmetic.shape(cases[name].config)
         speed = None if given.memory else measure(shape, Runtime(case.precision, given.threads), 1)
         with tempfile.TemporaryDirectory() as folder:
             run("build", name, Path(folder), given.steps, given.threads)
-            for kind, stage in zip(("train", "predict"), stages(case, given.steps, given.threads), strict=True):
-                needed = need(stage, shape, Drawn(), "cpu")
+            trained, asked = stages(case, given.steps, given.threads)
+            for kind, needed in (("train", need(trained, shape, Drawn(), "cpu")), ("predict", need(asked, shape, Drawn(), "cpu"))):
                 measured = run(kind, name, Path(folder), given.steps, given.threads)
                 print(row(name, kind, needed, speed, measured), flush=True)
                 parts = {part: f"{size / (1 << 30):.2f}" for part, size in asdict(needed.memory).items() if size}

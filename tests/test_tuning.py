@@ -311,7 +311,7 @@ def test_prompts_stand_before_every_row_and_get_the_gradients_of_attention_row_b
     ]
     theirs = gradients(torch.cat(plain, dim=2).transpose(1, 2))
     flat = [x[0].transpose(0, 1) * f for x, f in zip(values, (0.5, 1, 1), strict=True)]
-    fused = gradients(packed._fused(*flat, plan, *(prompts.prefix_of(module, 2) or ()))[None])
+    fused = gradients(packed._fused(*flat, plan, None, *(prompts.prefix_of(module, 2) or ()))[None])
     for one, other, third in zip(ours, theirs, fused, strict=True):
         torch.testing.assert_close(one, other, check_dtype=False, atol=1e-5, rtol=1e-5)  # prompts' sums over rows are fp32
         torch.testing.assert_close(third, other)

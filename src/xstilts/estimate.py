@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from xstilts import apertium, machine
+from xstilts.arithmetic import Shape
 from xstilts.canon import plain
-from xstilts.costs import Shape
 from xstilts.errors import XstiltsError
 from xstilts.executors.local import environment
 from xstilts.machine import Device

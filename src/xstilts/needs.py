@@ -1,6 +1,6 @@
 """What each stage of a plan needs: tokens, operations, memory; what of it is too big for a device, said before anything starts.
 
-Token counts go by the bytes of the text, so that nothing has to be tokenised. The arithmetic of models is in `costs`.
+Token counts go by the bytes of the text, so that nothing has to be tokenised. The arithmetic of models is in `arithmetic`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
-from xstilts import costs, machine, models
+from xstilts import arithmetic, machine, models
+from xstilts.arithmetic import Memory, Passes, Shape, Tuning
 from xstilts.canon import key_of
-from xstilts.costs import Memory, Passes, Shape, Tuning
 from xstilts.errors import ModelError
+from xstilts.families import FAMILIES
 from xstilts.machine import Device, Room
 from xstilts.plan import Plan
 from xstilts.rows import load
@@ -25,8 +27,6 @@ from xstilts.tasks import task as find_task
 
 BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
 SPECIAL = 3  # special tokens of a row
-# Families whose rows are packed and whose word table is trimmed (`engine.hf`, `engine.vocabulary`).
-PACKED = ("bert", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,12 @@ class Line:
 
 
 # ---- rows ----
+
+
+class Measures(Protocol):
+    """Says how long rows are."""
+
+    def of(self, rows: Rows, max_length: int, stride: int, /) -> Lengths: ...
 
 
 class Counts:
@@ -181,7 +187,7 @@ def shapes(plan: Plan, store: Store) -> dict[str, Shape]:
         config = models.config(where) if where is not None else _described(start) if isinstance(start, Pretrain) else None
         if config is not None:
             try:
-                found[start.key] = costs.shape(config)
+                found[start.key] = arithmetic.shape(config)
             except ModelError:
                 continue
     return found
@@ -203,7 +209,7 @@ def _described(start: Pretrain) -> Mapping[str, object] | None:
 # ---- stages ----
 
 
-def need(stage: Train | Predict, shape: Shape, counts: Counts | Bounds, device: str, layout: Layout = ALONE) -> Need:
+def need(stage: Train | Predict, shape: Shape, counts: Measures, device: str, layout: Layout = ALONE) -> Need:
     """What a training or a prediction needs on a "cpu" or a "cuda" device, in the precision of its runtime.
 
     Of a training that is spread over processes the memory is that of one of them, the operations are those of all.
@@ -211,7 +217,7 @@ def need(stage: Train | Predict, shape: Shape, counts: Counts | Bounds, device: 
     return _training(stage, shape, counts, device, layout) if isinstance(stage, Train) else _prediction(stage, shape, counts, device)
 
 
-def _training(stage: Train, shape: Shape, counts: Counts | Bounds, device: str, layout: Layout) -> Need:
+def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout: Layout) -> Need:
     recipe, precision = stage.recipe, stage.runtime.precision
     tasks = {share.rows.task: find_task(share.rows.task) for share in stage.mix}
     read = [(share.weight, counts.of(share.rows, recipe.max_length, recipe.stride)) for share in stage.mix]
@@ -225,30 +231,32 @@ def _training(stage: Train, shape: Shape, counts: Counts | Bounds, device: str, 
 
     masks = any(task.kind == "mask" for task in tasks.values())
     text = examples * mean / max(1.0, recipe.epochs) + sum(each.examples * each.mean for each in dev)
-    rows = pieces(text, shape.vocabulary) if shape.family in PACKED and not masks else None
+    rows = pieces(text, shape.vocabulary) if shape.family in FAMILIES and not masks else None
     tuning = tuning_of(recipe, rows)
-    heads = sum(costs.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary) for task in tasks.values())
-    budget = layout.micro_tokens or (costs.MICRO if device == "cpu" else costs.MICRO_GPU)
+    heads = sum(arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary) for task in tasks.values())
+    budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU)
     # The largest step of many: three deviations above the mean, but no more than all of its examples at their longest.
     step = max(min(recipe.batch * each.most, recipe.batch * each.mean + 3 * each.deviation * recipe.batch**0.5) for _, each in read)
     most = max(each.most for _, each in read)
     step = max(most, step / layout.size)
     tokens = math.ceil(min(step, max(budget, most)))
     longest = math.ceil(max(each.longest for _, each in read))
+    if not (shape.family in FAMILIES and FAMILIES[shape.family].packs):  # rows of a micro-batch are padded to its longest
+        tokens = math.ceil(tokens * (1 + (longest * mean / square - 1) / math.ceil(step / max(budget, most))))
     hidden = recipe.mask_rate if masks else 0.0
     passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
     # The last state is not copied when it is the best, and one selection is of the last.
     copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
-    memory = costs.train_memory(shape, tuning, passes, precision, heads, copied, device, layout)
-    operations = costs.training(
+    memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout)
+    operations = arithmetic.training(
         shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean, checkpointing=layout.checkpointing
     )
     steps = examples / recipe.batch
     return Need(
-        shape.parameters + heads, costs.trained(shape, tuning, heads), examples * mean + chosen / 3,
-        operations + costs.forward(shape, chosen, chosen_pairs), memory,
-        0 if device == "cpu" else costs.host_memory(shape, tuning, heads, copied),
-        steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / costs.BATCH, sum(s.layers for s in shape.stacks),
+        shape.parameters + heads, arithmetic.trained(shape, tuning, heads), examples * mean + chosen / 3,
+        operations + arithmetic.forward(shape, chosen, chosen_pairs), memory,
+        0 if device == "cpu" else arithmetic.host_memory(shape, tuning, heads, copied),
+        steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / arithmetic.BATCH, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
 
 
@@ -266,22 +274,22 @@ def tuning_of(recipe: Recipe, rows: int | None) -> Tuning:
             return replace(full, body=False, rank=recipe.rank)
 
 
-def _prediction(stage: Predict, shape: Shape, counts: Counts | Bounds, device: str) -> Need:
+def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> Need:
     read = counts.of(stage.rows, stage.max_length, stage.stride)
     task = find_task(stage.rows.task)
-    heads = costs.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary)
+    heads = arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary)
     tokens = read.examples * read.mean
-    passes = Passes(math.ceil(min(tokens, max(costs.BATCH, read.most))), math.ceil(read.longest))
-    memory = costs.predict_memory(shape, passes, stage.runtime.precision, heads, device)
+    passes = Passes(math.ceil(min(tokens, max(arithmetic.BATCH, read.most))), math.ceil(read.longest))
+    memory = arithmetic.predict_memory(shape, passes, stage.runtime.precision, heads, device)
     return Need(
-        shape.parameters + heads, 0, tokens, costs.forward(shape, tokens, read.examples * read.pairs), memory,
-        0 if device == "cpu" else costs.host_memory(shape, Tuning(), heads, best=False),
-        0.0, tokens / costs.BATCH + 1, sum(s.layers for s in shape.stacks),
+        shape.parameters + heads, 0, tokens, arithmetic.forward(shape, tokens, read.examples * read.pairs), memory,
+        0 if device == "cpu" else arithmetic.host_memory(shape, Tuning(), heads, best=False),
+        0.0, tokens / arithmetic.BATCH + 1, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
 
 
 def lines(
-    plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Counts | Bounds, device: str, room: int | None, layout: Layout = ALONE
+    plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Measures, device: str, room: int | None, layout: Layout = ALONE
 ) -> list[Line]:
     """What the trainings and predictions among `todo` need of a "cpu" or "cuda" device with `room` bytes of memory, like ones together."""
     known, names = shapes(plan, store), {start.key: name for name, start in plan.models.items()}
@@ -334,7 +342,7 @@ def refuse_too_big(
     """
     host, gpu = machine.memory(), machine.cuda_memory() if device == "cuda" else None
 
-    def trouble(counts: Counts | Bounds) -> str | None:
+    def trouble(counts: Measures) -> str | None:
         room = gpu if device == "cuda" else host
         return _trouble(lines(plan, todo, store, counts, device, room.free if room else None, layout), jobs, host, gpu, layout)
 

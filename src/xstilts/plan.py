@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xstilts import apertium, machine, models, translations
 from xstilts.errors import DataError, StudyError, TranslationError, nearest
+from xstilts.families import Family, refusal
 from xstilts.languages import language as language_row
 from xstilts.models import Where
 from xstilts.rows import available, describe, load, part_rows
@@ -88,6 +89,7 @@ class Plan:
     reads: tuple[Read, ...]  # where each part's rows come from
     layer_rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)  # retrieval target -> the dev rows that choose its layer
     mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
+    families: Mapping[str, Family] = field(default_factory=dict)  # model name -> its architecture, where it is known
 
     @property
     def data_lines(self) -> tuple[str, ...]:
@@ -122,14 +124,16 @@ class Plan:
 
 
 def make_plan(
-    study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None, count: Count | None = None
-) -> Plan:
+    study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None, count: Count | None = None,
+    offline: bool = True,
+) -> Plan:  # fmt: skip
     """The plan of a study. `base` is the folder that relative model paths start from (default: the current one).
 
     `count` gives the number of rows (default: reads them); only mixes that are not sampled in proportion ask for it.
+    Unless `offline`, the hub may be asked for the config of a model.
     Raises StudyError, DataError or ModelError when something that the study names does not exist.
     """
-    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data)))).plan()
+    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data))), offline).plan()
 
 
 def mix_of(study: Study, step: str) -> Mix:
@@ -291,6 +295,7 @@ class _Planner:
     device: str
     base: Path
     count: Count
+    offline: bool
     rows: dict[tuple[str, Part, str, str, int | None], Rows] = field(default_factory=dict)  # already made: each asks for hashes of files
     shares: dict[tuple[object, ...], tuple[Share, ...]] = field(default_factory=dict)
     sizes: dict[Rows, int] = field(default_factory=dict)
@@ -303,6 +308,8 @@ class _Planner:
         study = self.study
         self._check_names()
         starts = {name: self._start(name) for name in study.models}
+        families = {name: family for name, (_, where) in starts.items() if where and (family := models.family_at(where, self.offline))}
+        self._check_families(families)
         cells: list[Cell] = []
         stages: dict[str, Stage] = {}
         for name, (start, where) in starts.items():
@@ -324,7 +331,17 @@ class _Planner:
             reads=tuple(dict.fromkeys(self._reads())),
             layer_rows={cell.target: cell.predict.chosen_on for cell in cells if cell.predict.chosen_on},
             mix_lines=tuple(self.mix_lines),
+            families=families,
         )
+
+    def _check_families(self, families: Mapping[str, Family]) -> None:
+        """What an architecture cannot do is said before anything runs."""
+        study = self.study
+        trained = (task_named(study, name) for chain in study.intermediates for name in ingredients(study, chain))
+        for task in map(find_task, dict.fromkeys((*study.targets, *(name for name in trained if name != TARGET)))):
+            for name, family in families.items():
+                if reason := refusal(family, task.kind):
+                    raise StudyError(f'models: "{name}" ({family.name}) cannot do "{task.name}" ({task.kind}): {reason}')
 
     def _check_names(self) -> None:
         study = self.study
@@ -436,9 +453,23 @@ class _Planner:
             return pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base), None
         if encoder.hub:
             hub = models.Hub(encoder.hub, encoder.revision)
-            return Pretrained(f"{hub.repository}@{hub.revision}", encoder.pool, encoder.layer), hub
+            return Pretrained(f"{hub.repository}@{hub.revision}", self._pool(name, encoder, hub), encoder.layer), hub
         folder = self.base / encoder.path
-        return Pretrained(models.weights_hash(folder, self.file_hash), encoder.pool, encoder.layer), folder
+        return Pretrained(models.weights_hash(folder, self.file_hash), self._pool(name, encoder, folder), encoder.layer), folder
+
+    def _pool(self, name: str, encoder: Encoder, where: Where) -> str:
+        """The sentence vector, which is in the key. Raises StudyError where it depends on a config that cannot be read."""
+        family = models.family_at(where, self.offline)
+        if encoder.pool == "auto":
+            if family is None:
+                raise StudyError(
+                    f'encoders.{name}.pool: the config of "{encoder.hub}" is not at hand and the repository is not in "xstilts models": '
+                    'say pool = "first" (BERT-like encoders), "mean" (T5) or "last" (decoders), or run without --offline'
+                )
+            return family.pool
+        if encoder.pool == "first" and family is not None and family.causal:
+            raise StudyError(f'encoders.{name}.pool: {family.name} is causal, its first token has seen no other; use "last" or "mean"')
+        return encoder.pool
 
     def _series(self, name: str, start: Start) -> str:
         """Of a pretraining config what is not size; of other weights what the study says; "" where nothing is known."""

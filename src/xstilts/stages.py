@@ -140,7 +140,7 @@ class Pretrained(Keyed):
 
     VERSION: ClassVar[int] = 1
     weights: str  # SHA-256 over names and contents of config, tokenizer and weights
-    pool: str = "first"  # sentence vector: "first" token or "mean" over attended tokens
+    pool: str = "first"  # sentence vector: "first" or "last" token, or "mean" over attended tokens
     layer: int = -1  # hidden state used for retrieval (-1: last)
 
 
@@ -249,7 +249,7 @@ class Predict(Keyed):
     stride: int
     runtime: Runtime
     layer: str = field(default="", metadata=LATER)  # retrieval: hidden state to embed with; see `layer_of`, or "dev"
-    pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "mean" (also "") over the attended tokens
+    pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "last" token, "mean" (also "")
     tune: Rows | None = field(default=None, metadata=LATER)  # mining: rows that the threshold is tuned on; None: two folds
     chosen_on: tuple[Rows, ...] = field(default=(), metadata=LATER)  # layer "dev": rows that choose it; (): they are `rows` themselves
 

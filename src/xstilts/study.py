@@ -31,7 +31,7 @@ class Encoder:
     hub: str = ""
     revision: str = ""
     pretrain: str = ""
-    pool: Literal["first", "mean"] = "first"  # sentence vector of the classification heads
+    pool: Literal["auto", "first", "mean", "last"] = "auto"  # sentence vector of the heads; "auto" is that of its architecture
     layer: int = -1  # hidden state that retrieval embeds with; -1 is the last
     notes: str = ""  # what a reader must know of it (printed in every report)
     seen: tuple[str, ...] = ()  # tasks whose labels its weights have learnt from already (added to what is known of it)
@@ -114,7 +114,7 @@ class Retrieval:
 
     __pydantic_config__: ClassVar = STRICT
     layer: str = "14/24"
-    pool: Literal["first", "mean"] = "mean"
+    pool: Literal["first", "mean", "last"] = "mean"
     dev: str = ""
 
 

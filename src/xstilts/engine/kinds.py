@@ -17,7 +17,7 @@ from xstilts.examples import Example
 from xstilts.stages import Rows
 from xstilts.task import Task
 
-FORMAT = 1  # raise when any kind's columns change
+FORMAT = 2  # raise when any kind's columns change
 
 
 class Encodes(Protocol):

@@ -36,6 +36,16 @@ def save_heads(heads: Mapping[str, nn.Module], tasks: Mapping[str, Task], folder
         (folder / "heads" / f"{name}.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
+def tied(whole: nn.Module) -> dict[str, str]:
+    """The weights that stand under a second name (T5's embedding), and their first name."""
+    first: dict[int, str] = {}
+    found = {}
+    for name, parameter in whole.named_parameters(remove_duplicate=False):
+        if first.setdefault(id(parameter), name) != name:
+            found[name] = first[id(parameter)]
+    return found
+
+
 def load_head(folder: Path, encoder: PreTrainedModel, task: Task) -> nn.Module:
     """The head of `task` out of an entry. Raises ModelError when it is not there or does not fit the encoder."""
     path = folder / "heads" / f"{task.name}.safetensors"
@@ -59,7 +69,7 @@ def fresh_head(encoder: PreTrainedModel, task: Task, rate: float, generator: tor
     return head
 
 
-# where checkpoints keep the MLM head: ours, XLM-R's, BERT's
+# where checkpoints keep the MLM head: ours, XLM-R's, BERT's, ModernBERT's (which has no biases but the last: zeros)
 _MLM_NAMES = (
     {"dense.weight": "dense.weight", "dense.bias": "dense.bias", "norm.weight": "norm.weight", "norm.bias": "norm.bias", "bias": "bias"},
     {"dense.weight": "lm_head.dense.weight", "dense.bias": "lm_head.dense.bias", "norm.weight": "lm_head.layer_norm.weight",
@@ -67,6 +77,7 @@ _MLM_NAMES = (
     {"dense.weight": "cls.predictions.transform.dense.weight", "dense.bias": "cls.predictions.transform.dense.bias",
      "norm.weight": "cls.predictions.transform.LayerNorm.weight", "norm.bias": "cls.predictions.transform.LayerNorm.bias",
      "bias": "cls.predictions.bias"},
+    {"dense.weight": "head.dense.weight", "norm.weight": "head.norm.weight", "bias": "decoder.bias"},
 )  # fmt: skip
 
 
@@ -76,5 +87,6 @@ def vocabulary_head(start: Path) -> dict[str, torch.Tensor] | None:
     found = {name: tensor for path in files for name, tensor in load_file(path).items()}
     for names in _MLM_NAMES:
         if all(theirs in found for theirs in names.values()):
-            return {ours: found[theirs] for ours, theirs in names.items()}
+            known = {ours: found[theirs] for ours, theirs in names.items()}
+            return {**{bias: torch.zeros_like(known["norm.weight"]) for bias in ("dense.bias", "norm.bias")}, **known}
     return None

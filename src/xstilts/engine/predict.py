@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.costs import BATCH
+from xstilts.arithmetic import BATCH
 from xstilts.engine import adapters, hf, retrieve
 from xstilts.engine.adapters import Weights
 from xstilts.engine.answers import Answered
@@ -48,10 +48,13 @@ def predict(
     _refuse_unlabelled(examples, task, stage.rows)
     device = stage.runtime.device
     loaded = _loaded(model, device, stage.runtime.precision)
+    hf.check_pool(loaded.encoder, (stage.pool or "mean") if task.kind == "retrieve" else root(stage).pool)
     longest = min(stage.max_length, hf.max_positions(loaded.encoder))
 
     def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
-        return encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        made = encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), model.encoder)
+        return made
 
     made = columns_of(stage.rows, lambda: examples)
     layers: dict[str, float] = {}
@@ -150,30 +153,29 @@ def logits(model: Model, head: nn.Module, task: Task, made: Columns, pool: str, 
     def forward(batch: Batch) -> Tensor:
         return kind.logits(model.encoder, head, batch, pool)
 
-    return _in_order(model, made, forward, device, precision)
+    return _in_order(model, made, forward, device, precision, one_a_row=task.kind not in ("tag", "span"))
 
 
 @torch.inference_mode()
 def vectors(model: Model, made: Columns, layers: Sequence[int], pool: str, device: str, precision: str) -> Iterator[Tensor]:
-    """[len(layers), H] each row's first token's state ("first") or the mean over its tokens ("mean") at each of the layers."""
+    """[len(layers), H] each row's sentence vector, pooled as `pool` says, at each of the layers."""
     last = hf.depth(model.encoder)
     asked = [-1 if layer == last else layer for layer in layers]
 
     def forward(batch: Batch) -> Tensor:
         return torch.stack([hf.pooled(s.float(), batch, pool) for s in hf.layers_of(model.encoder, batch, asked)], dim=1)
 
-    return _in_order(model, made, forward, device, precision)
+    return _in_order(model, made, forward, device, precision, one_a_row=True)
 
 
 def _in_order(
-    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str
+    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str, one_a_row: bool
 ) -> Iterator[Tensor]:
     results: list[Tensor | None] = [None] * len(made.example)
     for rows_B in by_length(made, np.arange(made.count), BATCH):
         batch = batch_of(made, rows_B, device)
         with torch.inference_mode(), hf.autocast(device, precision):
             out = forward(batch).float().cpu()
-        one_a_row = len(out) == len(rows_B)  # a row has two tokens at least
         for row, own in zip(rows_B, out if one_a_row else out.split(batch.lengths.tolist()), strict=True):
             results[row] = own
     return (r for r in results if r is not None)

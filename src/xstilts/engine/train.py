@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from xstilts import metrics
-from xstilts.costs import MICRO, MICRO_GPU
+from xstilts.arithmetic import MICRO, MICRO_GPU
 from xstilts.engine import adapters, hf, keep, mask, parallel, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
@@ -34,6 +34,7 @@ from xstilts.engine.parallel import Alone, Whole
 from xstilts.engine.predict import logits as predict_logits
 from xstilts.errors import DataError, ModelError, Stopped, StoreError, TrainingError
 from xstilts.examples import Example, gold_of
+from xstilts.families import refusal
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
@@ -88,6 +89,7 @@ def train(
     tokenizer = hf.load_tokenizer(start.encoder)
     generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
     encoder, adapter = adapters.prepared(start, recipe, stage.runtime.precision, generator)
+    hf.check_pool(encoder, root(stage).pool)
     if layout.checkpointing:
         hf.checkpoint(encoder)
     longest = min(recipe.max_length, hf.max_positions(encoder))
@@ -98,8 +100,14 @@ def train(
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(start.encoder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+        task = task_of(rows.task)
+        made = encoded(start.encoder, tokenizer, task, rows, labelled, longest, recipe.stride, cache)
+        hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), start.encoder)
+        return made
 
+    for task in (task_of(share.rows.task) for share in stage.mix):
+        if reason := refusal(hf.family(encoder), task.kind):
+            raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
     dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
     tasks = {m.task.name: m.task for m in materials}
@@ -306,8 +314,10 @@ def _tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a state, one whole one after the other."""
     weights: dict[str, Tensor] = {**keep.trained(whole)}
+    again = models.tied(whole)
     for name, value in weights.items():
-        yield f"weights/{name}", parallel.full(value)
+        if name not in again:
+            yield f"weights/{name}", parallel.full(value)
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             yield f"adam/{number}/{name}", parallel.full(value)
@@ -327,8 +337,9 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    weights = keep.trained(whole)
-    keep.put(whole, {name: parallel.part(tensors[f"weights/{name}"], like) for name, like in weights.items()})
+    weights, again = keep.trained(whole), models.tied(whole)
+    kept = {name: tensors[f"weights/{again.get(name, name)}"] for name in weights}
+    keep.put(whole, {name: parallel.part(kept[name], like) for name, like in weights.items()})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -32,6 +32,7 @@ from transformers import PreTrainedModel
 
 from xstilts.engine import hf
 from xstilts.engine.batch import Columns
+from xstilts.families import FAMILIES
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ def refusal(model: PreTrainedModel, kinds: Iterable[str]) -> str | None:
         return "no: masked language modelling trains a softmax over the whole vocabulary"
     if not isinstance(model.get_input_embeddings(), nn.Embedding):
         return "no: the encoder has no table of embeddings"
-    if not hf.packs(model):
-        return f"no: {model.config.model_type} tells padding by its id, so that ids must stay"
+    if model.config.model_type not in FAMILIES:
+        return f"no: {model.config.model_type} is not a family that is known; it may tell padding by its id, so that ids must stay"
     return None
 
 
@@ -64,9 +65,9 @@ def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed:
     assert isinstance(embedding, nn.Embedding)
     kept = np.unique(np.concatenate([np.unique(made.ids) for made in data])).astype(np.int64)
     trimmed = Trimmed(embedding.weight.detach(), kept, embedding.padding_idx)
-    embedding.weight = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad)
     place = np.flatnonzero(kept == embedding.padding_idx)
-    embedding.num_embeddings, embedding.padding_idx = len(kept), int(place[0]) if len(place) else None
+    table = nn.Parameter(trimmed.table_VH[torch.from_numpy(kept)], embedding.weight.requires_grad)
+    _put(model, table, int(place[0]) if len(place) else None)
     return trimmed
 
 
@@ -80,5 +81,12 @@ def restore(model: PreTrainedModel, trimmed: Trimmed, decay: float) -> None:
     if embedding.weight.requires_grad:
         table.mul_(decay)
     table[torch.from_numpy(trimmed.kept).to(trained.device)] = trained
-    embedding.weight = nn.Parameter(table)
-    embedding.num_embeddings, embedding.padding_idx = len(table), trimmed.padding
+    _put(model, nn.Parameter(table), trimmed.padding)
+
+
+def _put(model: PreTrainedModel, table: nn.Parameter, padding: int | None) -> None:
+    """Give the model another table, wherever it looks words up (T5 in two places)."""
+    old = hf.embedding_of(model)
+    for module in model.modules():
+        if isinstance(module, nn.Embedding) and module.weight is old:
+            module.weight, module.num_embeddings, module.padding_idx = table, len(table), padding

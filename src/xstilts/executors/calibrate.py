@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from xstilts import costs
+from xstilts import arithmetic
 
 LENGTH = 32  # tokens a row
 SMALL, LARGE = 4, 64  # rows of the two steps; of layers above WIDE numbers the large one has a quarter
@@ -44,7 +44,7 @@ def main(asked: str) -> None:
     draws = Draws(0.1, 0)
     replace_dropouts(model, draws)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    shape = costs.shape(config.to_dict())
+    shape = arithmetic.shape(config.to_dict())
 
     def batch(rows: int) -> Batch:
         ids, numbers = torch.randint(2, PIECES, (rows * LENGTH,), device=device), np.arange(rows)
@@ -68,11 +68,11 @@ def main(asked: str) -> None:
     tokens = [rows * LENGTH for rows in (SMALL, large)]
     train(large)
     took = _took(update, device)
-    training = [costs.training(shape, costs.Tuning(), n, n * LENGTH) for n in tokens]
+    training = [arithmetic.training(shape, arithmetic.Tuning(), n, n * LENGTH) for n in tokens]
     trained = [_took(lambda rows=rows: train(rows), device) for rows in (SMALL, large)]  # type: ignore[misc]
     rate, launch = _line(training, trained)
     model.eval()
-    prediction = [costs.forward(shape, n, n * LENGTH) for n in tokens]
+    prediction = [arithmetic.forward(shape, n, n * LENGTH) for n in tokens]
     predicted = [_took(lambda rows=rows: predict(rows), device) for rows in (SMALL, large)]  # type: ignore[misc]
     other, start = _line(prediction, predicted)
     numbers = sum(p.numel() for p in model.parameters())

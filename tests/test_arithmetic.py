@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
-from xstilts import costs, models
-from xstilts.costs import Passes, Tuning
+from xstilts import arithmetic, models
+from xstilts.arithmetic import Passes, Tuning
 from xstilts.engine import heads, hf
 from xstilts.engine.batch import Batch
 from xstilts.engine.dropout import Draws, replace_dropouts
@@ -54,7 +54,11 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "xglm": {"d_model": H, "num_layers": LAYERS, "attention_heads": HEADS, "ffn_dim": INNER},
     "clip_text_model": _PLAIN,
 }
-def made(family: str, whole: bool = False) -> tuple[Any, costs.Shape]:
+FAST = ("bert", "xlm-roberta", "mt5", "llama")  # the others run where there is time
+ALL = [family if family in FAST else pytest.param(family, marks=pytest.mark.slow) for family in CONFIGS]
+
+
+def made(family: str, whole: bool = False) -> tuple[Any, arithmetic.Shape]:
     """A random model of the family, and the shape of its config: of T5 the encoder's, or that of all of it."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(family, vocab_size=PIECES, **CONFIGS[family])
@@ -67,7 +71,7 @@ def made(family: str, whole: bool = False) -> tuple[Any, costs.Shape]:
     extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
     model = AutoModel.from_config(config, **extra)
     hf.pack(model)
-    return model, costs.shape(config.to_dict(), whole)
+    return model, arithmetic.shape(config.to_dict(), whole)
 
 
 def run(model: Any, draws: Draws | None = None) -> Tensor:
@@ -106,7 +110,7 @@ def _stacks(model: Any) -> list[Any]:
 
 
 
-@pytest.mark.parametrize("family", CONFIGS)
+@pytest.mark.parametrize("family", ALL)
 def test_operations_are_those_that_torch_counts(family: str) -> None:
     model, shape = made(family)
     if not hf.packs(model):
@@ -116,11 +120,11 @@ def test_operations_are_those_that_torch_counts(family: str) -> None:
         states = run(model)
     # DeBERTa projects its relative positions once a pass, whatever the tokens: little beside a batch of thousands, much here
     once = 2 * 2 * H * H * shape.span * LAYERS
-    assert counter.get_total_flops() - once == pytest.approx(costs.forward(shape, tokens, pairs), rel=0.03)
+    assert counter.get_total_flops() - once == pytest.approx(arithmetic.forward(shape, tokens, pairs), rel=0.03)
     with FlopCounterMode(display=False) as counter:
         states.sum().backward()
-    both = costs.training(shape, Tuning(), tokens, pairs)
-    assert counter.get_total_flops() - 2 * once == pytest.approx(both - costs.forward(shape, tokens, pairs), rel=0.05)
+    both = arithmetic.training(shape, Tuning(), tokens, pairs)
+    assert counter.get_total_flops() - 2 * once == pytest.approx(both - arithmetic.forward(shape, tokens, pairs), rel=0.05)
 
 
 def kept(model: Any, precision: str) -> int:
@@ -144,11 +148,11 @@ def kept(model: Any, precision: str) -> int:
     return sum(size for size, _ in storages.values())
 
 
-@pytest.mark.parametrize("family", [f for f in CONFIGS if f not in ("mistral", "qwen2", "umt5", "distilbert")])
+@pytest.mark.parametrize("family", ALL)
 def test_what_is_kept_for_the_backward_pass_is_what_torch_saves(family: str) -> None:
     model, shape = made(family)
     for precision in ("fp32", "bf16"):
-        counted = costs.activations(shape, Tuning(), Passes(ROWS * LENGTH, LENGTH), precision)
+        counted = arithmetic.activations(shape, Tuning(), Passes(ROWS * LENGTH, LENGTH), precision)
         assert counted == pytest.approx(kept(model, precision), rel=0.08), precision
 
 
@@ -156,17 +160,17 @@ def test_operations_of_an_encoder_and_decoder_with_its_softmax() -> None:
     torch.manual_seed(0)
     config = AutoConfig.for_model("mt5", vocab_size=PIECES, tie_word_embeddings=False, **_T5)
     model = transformers.MT5ForConditionalGeneration(config)
-    shape = costs.shape(config.to_dict(), whole=True)
+    shape = arithmetic.shape(config.to_dict(), whole=True)
     assert shape.parameters == numbers(model)
     target, ids = 6, torch.randint(3, PIECES, (ROWS, LENGTH))
     with FlopCounterMode(display=False) as counter:
         loss = model(input_ids=ids, labels=ids[:, :target].contiguous()).loss
     tokens, pairs, written = ROWS * LENGTH, ROWS * LENGTH**2, ROWS * target
     both = (written, written * (target + LENGTH), written)
-    assert counter.get_total_flops() == pytest.approx(costs.forward(shape, tokens, pairs, *both), rel=0.01)
+    assert counter.get_total_flops() == pytest.approx(arithmetic.forward(shape, tokens, pairs, *both), rel=0.01)
     with FlopCounterMode(display=False) as counter:
         loss.backward()
-    backward = costs.training(shape, Tuning(), tokens, pairs, *both) - costs.forward(shape, tokens, pairs, *both)
+    backward = arithmetic.training(shape, Tuning(), tokens, pairs, *both) - arithmetic.forward(shape, tokens, pairs, *both)
     assert counter.get_total_flops() == pytest.approx(backward, rel=0.05)
 
 
@@ -175,19 +179,19 @@ def test_what_is_not_trained_is_not_counted(embeddings: bool, frozen: int) -> No
     model, shape = made("bert")
     hf.freeze(model, not embeddings, frozen)
     tuning = Tuning(embeddings=embeddings, frozen=frozen)
-    assert costs.trained(shape, tuning) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert arithmetic.trained(shape, tuning) == sum(p.numel() for p in model.parameters() if p.requires_grad)
     tokens, pairs = ROWS * LENGTH, ROWS * LENGTH**2
     states = run(model)
     if states.requires_grad:
         with FlopCounterMode(display=False) as counter:
             states.sum().backward()
-        backward = costs.training(shape, tuning, tokens, pairs) - costs.forward(shape, tokens, pairs)
+        backward = arithmetic.training(shape, tuning, tokens, pairs) - arithmetic.forward(shape, tokens, pairs)
         assert counter.get_total_flops() == pytest.approx(backward, rel=0.12)  # the lowest matrices give no gradient to what is below
     else:
-        assert costs.training(shape, tuning, tokens, pairs) == costs.forward(shape, tokens, pairs)
-        assert costs.activations(shape, tuning, Passes(tokens, LENGTH), "fp32") == 0
+        assert arithmetic.training(shape, tuning, tokens, pairs) == arithmetic.forward(shape, tokens, pairs)
+        assert arithmetic.activations(shape, tuning, Passes(tokens, LENGTH), "fp32") == 0
     # a frozen layer above something that is trained keeps no inputs of its matrices; it is reckoned as any other
-    counted, real = costs.activations(shape, tuning, Passes(tokens, LENGTH), "fp32"), kept(model, "fp32")
+    counted, real = arithmetic.activations(shape, tuning, Passes(tokens, LENGTH), "fp32"), kept(model, "fp32")
     assert 0.9 * real <= counted <= (1.2 if embeddings else 1.1) * real
 
 
@@ -197,8 +201,8 @@ def test_heads_are_those_of_the_engine() -> None:
         "span": heads.TokenHead(H, 2, 0.1), "mask": heads.VocabularyHead(H, PIECES),
     }  # fmt: skip
     for kind, head in pairs.items():
-        assert costs.head(kind, H, 3, PIECES) == numbers(head), kind
-    assert costs.head("retrieve", H, 0, PIECES) == 0
+        assert arithmetic.head(kind, H, 3, PIECES) == numbers(head), kind
+    assert arithmetic.head("retrieve", H, 0, PIECES) == 0
 
 
 def test_published_numbers_of_parameters() -> None:
@@ -213,56 +217,57 @@ def test_published_numbers_of_parameters() -> None:
         "jhu-clsp/mmBERT-base": 307, "jhu-clsp/mmBERT-small": 140, "google/rembert": 576, "microsoft/mdeberta-v3-base": 278,
     }  # fmt: skip
     for name, millions in published.items():
-        assert costs.shape(models.checkpoints()[name], whole=True).parameters / 1e6 == pytest.approx(millions, rel=0.005), name
+        assert arithmetic.shape(models.checkpoints()[name], whole=True).parameters / 1e6 == pytest.approx(millions, rel=0.005), name
 
 
 def test_the_text_tower_of_a_larger_model() -> None:
     text = {"hidden_size": H, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": INNER, "vocab_size": PIECES}
-    tower = costs.shape({"model_type": "clip", "text_config": text})
+    tower = arithmetic.shape({"model_type": "clip", "text_config": text})
     assert tower.family == "clip_text_model" and tower.parameters == numbers(made("clip_text_model")[0])
     with pytest.raises(ModelError, match='no "hidden_size"'):
-        costs.shape({"model_type": "bert"})
+        arithmetic.shape({"model_type": "bert"})
 
 
 def test_memory_by_hand() -> None:
     # 2 layers, 8 wide, 2 heads, 16 in the middle: a layer has 4 * 8 * 8 + 2 * 8 * 16 in matrices, 4 * 8 + 16 + 8 in biases, 4 * 8 in norms
-    shape = costs.shape({
+    shape = arithmetic.shape({
         "model_type": "bert", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2,
         "intermediate_size": 16, "max_position_embeddings": 10, "type_vocab_size": 2,
     })  # fmt: skip
     assert (shape.words, shape.embedding, shape.layers) == (800, (100 + 10 + 2) * 8 + 16, 2 * 600)
     parameters, kept = 912 + 1200, 5 * (2 * (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3) + 8 * 8)
     passing = 5 * 4 * 2 * (8 + 16)
-    found = costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", heads=4)
+    found = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", heads=4)
     assert (found.weights, found.gradients, found.moments) == (4 * (parameters + 4), 4 * (parameters + 4), 8 * (parameters + 4))
     assert (found.best, found.kept, found.table) == (4 * (parameters + 4), kept + passing, 0)
     assert found.peak == found.process + 5 * found.weights + found.kept
     # 20 of the 100 rows take part; the whole table waits beside them
-    trimmed = costs.train_memory(shape, Tuning(rows=20), Passes(5, 3), "fp32", best=False)
+    trimmed = arithmetic.train_memory(shape, Tuning(rows=20), Passes(5, 3), "fp32", best=False)
     assert (trimmed.gradients, trimmed.weights, trimmed.table) == (4 * (parameters - 640), 4 * (parameters - 640) + 3200, 3200)
     # on a GPU gradients come as what was kept goes, unless there are some already
-    gpu = [costs.train_memory(shape, Tuning(), Passes(5, 3, many), "fp32", device="cuda") for many in (1, 2)]
+    gpu = [arithmetic.train_memory(shape, Tuning(), Passes(5, 3, many), "fp32", device="cuda") for many in (1, 2)]
     assert [each.peak for each in gpu] == [
-        costs.PROCESS_GPU + 12 * parameters + max(kept + passing, 4 * parameters), costs.PROCESS_GPU + 16 * parameters + kept + passing,
+        arithmetic.PROCESS_GPU + 12 * parameters + max(kept + passing, 4 * parameters),
+        arithmetic.PROCESS_GPU + 16 * parameters + kept + passing,
     ]  # fmt: skip
     # bf16: cast copies of the matrices, and the table of `Kept`
-    half = costs.train_memory(shape, Tuning(), Passes(5, 3), "bf16")
+    half = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "bf16")
     assert half.weights == 4 * parameters + 2 * 1024
     assert half.kept == 5 * (2 * (20 * 8 + 8 * 8 + 4 * 16 + 2 * 2 * 3) + 8 * 8) + passing // 2
     # adapters of rank 3 on all matrices; weights of four bits
-    lora = costs.train_memory(shape, Tuning(body=False, rank=3, weight=costs.FOUR_BIT), Passes(5, 3), "fp32")
+    lora = arithmetic.train_memory(shape, Tuning(body=False, rank=3, weight=arithmetic.FOUR_BIT), Passes(5, 3), "fp32")
     own = 2 * 3 * (4 * (8 + 8) + 2 * (8 + 16))
-    assert (lora.gradients, lora.weights) == (4 * own, round(costs.FOUR_BIT * parameters + 4 * own))
+    assert (lora.gradients, lora.weights) == (4 * own, round(arithmetic.FOUR_BIT * parameters + 4 * own))
     # two processes: the whole in each, or half of it in each
     copied, sharded = (
-        costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", device="cuda", layout=Layout(2, way)) for way in ("ddp", "fsdp")
+        arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", device="cuda", layout=Layout(2, way)) for way in ("ddp", "fsdp")
     )
     assert copied.moments == 2 * sharded.moments == 8 * parameters and copied.weights == 2 * sharded.weights
     assert sharded.kept == copied.kept + 4 * (912 + 3 * 600) + 8 * 912  # gathered: all but the layers, three layers; a gradient, twice
     # checkpointing: the inputs of the layers, and one layer in full
-    again = costs.train_memory(shape, Tuning(), Passes(5, 3), "fp32", layout=Layout(checkpointing=True))
+    again = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", layout=Layout(checkpointing=True))
     assert again.kept == 5 * (2 * 4 * 8 + 8 * 8 + (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3)) + passing
     # a softmax over the vocabulary for 7 positions; a prediction
-    assert costs.train_memory(shape, Tuning(), Passes(5, 3, logits=7), "fp32").logits == 7 * 100 * 16
-    answers = costs.predict_memory(shape, Passes(5, 3), "fp32", heads=4)
+    assert arithmetic.train_memory(shape, Tuning(), Passes(5, 3, logits=7), "fp32").logits == 7 * 100 * 16
+    answers = arithmetic.predict_memory(shape, Passes(5, 3), "fp32", heads=4)
     assert (answers.weights, answers.kept) == (4 * (parameters + 4), 5 * (4 * 16 + 4 * (5 * 8 + 2 * 2 * 3)))

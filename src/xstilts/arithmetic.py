@@ -413,9 +413,10 @@ class Kept(NamedTuple):
 # In fp32 and under bf16 autocast, which keeps norms in fp32 and a cast copy of an input for every matrix that reads it.
 KEPT: Mapping[str, tuple[Kept, Kept]] = {
     "bert": (Kept(24, 8, 8, 8, 4, 8), Kept(20, 4, 4, 4, 2, 8)),
+    "distilbert": (Kept(20, 8, 8, 8, 0, 8), Kept(18, 4, 4, 4, 0, 8)),
     "xlm-roberta-xl": (Kept(20, 8, 8, 8, 4, 8), Kept(18, 4, 4, 4, 2, 8)),
     "rembert": (Kept(24, 8, 8, 8, 4, 8), Kept(12, 4, 4, 4, 2, 3)),  # a projection before the first layer makes all of it bf16
-    "deberta-v2": (Kept(24, 8, 8, 8, 12, 8, 16), Kept(20, 4, 4, 4, 12, 8, 8)),
+    "deberta-v2": (Kept(24, 8, 8, 8, 12, 8, 16), Kept(20, 4, 4, 4, 6, 8, 9)),
     "modernbert": (Kept(16, 12, 12, 16, 4, 4), Kept(14, 6, 6, 8, 2, 4)),
     "clip_text_model": (Kept(16, 8, 8, 12, 4, 4), Kept(16, 4, 4, 6, 2, 4)),
     "siglip_text_model": (Kept(16, 8, 8, 8, 4, 4), Kept(16, 4, 4, 4, 2, 4)),
@@ -474,7 +475,7 @@ def train_memory(
     if precision == "bf16" and not (sharded and layout.checkpointing):
         weights += BF16 * _matrices(model)  # cast copies live until the backward pass has used them
     widest = max(model.stacks, key=lambda stack: stack.hidden + stack.inner)
-    passing = passes.tokens * (BF16 if precision == "bf16" else FP32) * 2 * (widest.hidden + widest.inner)
+    passing = passes.tokens * (BF16 if precision == "bf16" else FP32) * 2 * (widest.hidden + _feeds(widest) * widest.inner)
     if sharded:
         # what stands outside the layers stays gathered; a layer, the next one and a buffer to copy from (Zhao et al. 2023, arXiv
         # 2304.11277, section 3.3); a whole gradient and the buffer that it is reduced from
@@ -498,6 +499,11 @@ def _process(model: Shape, device: str) -> int:
     return PROCESS + PIECE * model.vocabulary if device == "cpu" else PROCESS_GPU
 
 
+def _feeds(stack: Stack) -> int:
+    """1, or 2 where the feed-forward part is gated: so many more of its states are alive at once."""
+    return max(1, (stack.matrices - 2 * stack.hidden * (stack.queries + stack.keys)) // (stack.hidden * stack.inner) - 1)
+
+
 def _matrices(model: Shape) -> int:
     return sum(stack.layers * (stack.matrices + stack.source) for stack in model.stacks)
 
@@ -508,7 +514,7 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
     alive = 0.0
     for stack in model.stacks:
         attention = 2 * stack.hidden * FP32 + each * (3 * stack.queries + 2 * stack.keys + 2 * stack.heads * passes.length)
-        alive = max(alive, attention, 2 * stack.hidden * FP32 + each * 2 * stack.inner)
+        alive = max(alive, attention, 2 * stack.hidden * FP32 + each * 2 * _feeds(stack) * stack.inner)
     copies = BF16 * _matrices(model) if precision == "bf16" else 0
     return Memory(
         process=_process(model, device),
