@@ -23,8 +23,9 @@ class Standing(Protocol):
 
 
 def trained(whole: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights that are trained, by name."""
-    return {name: value for name, value in whole.named_parameters() if value.requires_grad}
+    """The weights that are trained, by name; of those that are split over processes this process's part."""
+    state = whole.state_dict(keep_vars=True)  # it puts parts in place of weights that a forward pass has left gathered
+    return {name: state[name] for name, value in whole.named_parameters() if value.requires_grad}
 
 
 def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -59,6 +59,7 @@ class State:
     best_step: int = -1
     best_score: float = -1.0
     losses: list[list[float]] = field(default_factory=list)  # [step, mean loss since the last entry]
+    recent: list[float] = field(default_factory=list)  # the losses since that entry
     selections: list[list[float]] = field(default_factory=list)  # [step, score on the English dev part]
 
 
@@ -148,7 +149,6 @@ def train(
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
     pause = SAVE_EVERY
-    recent: list[float] = []
     params = [*keep.trained(whole).values()]
     while state.step < len(plan):
         step = plan[state.step]
@@ -184,7 +184,7 @@ def train(
                 "lower recipe.lr or use precision fp32"
             )
         _step(optimizer, params, max(1, targets) / team.size, recipe.clip)
-        recent.append(total / max(1, targets))
+        state.recent.append(total / max(1, targets))
         state.step += 1
         state.examples += len(step.examples)
         now = time.perf_counter()
@@ -197,11 +197,11 @@ def train(
             if team.keeps:
                 best = keep.after(best, whole, state, score, mean, len(plan))
         if state.step % max(1, len(plan) // 100) == 0 or state.step == len(plan):
-            state.losses.append([state.step, float(np.mean(recent))])
-            recent = []
+            state.losses.append([state.step, float(np.mean(state.recent))])
+            state.recent = []
         if now - reported > REPORT_EVERY:
             reported = now
-            loss = state.losses[-1][1] if state.losses else float(np.mean(recent))
+            loss = state.losses[-1][1] if state.losses else float(np.mean(state.recent))
             emit(Progress(state.step, len(plan), loss, state.examples, state.seconds))
         if state.step < len(plan) and (stopping or saving):
             _save(draft / "state", whole, optimizer, state, best, team.rank == 0)
