@@ -20,6 +20,7 @@ from families_maker import TINY, make, tokenizer
 from xstilts.engine import dropout, hf, mask, packed, pieces, span, tag, vocabulary
 from xstilts.engine import predict as predicting
 from xstilts.engine import train as training
+from xstilts.engine.adapters import weights
 from xstilts.engine.batch import Columns, batch_of
 from xstilts.engine.model import load_head, vocabulary_head
 from xstilts.engine.predict import predict
@@ -55,7 +56,8 @@ def stage_of(task: Task, pool: str, precision: str = "fp32", recipe: Recipe = RE
 
 
 def fit(stage: Train, start: Path, task: Task, draft: Path, halt: bool = False) -> Path:
-    train(stage, start, lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, lambda: halt)
+    model = weights(stage.start, lambda _: start)
+    train(stage, model, lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, lambda: halt)
     return draft / "out"
 
 
@@ -66,7 +68,7 @@ def given(task: Task) -> list[Any]:
 def answers(stage: Train | Pretrained, folder: Path, task: Task, out: Path) -> dict[str, Any]:
     predicting._loaded.cache_clear()
     asked = Predict(stage, rows_of(task, "test"), 24, 4, Runtime())
-    predict(asked, folder, task, lambda _: given(task), out, out.parent / "cache")
+    predict(asked, weights(stage, lambda _: folder), task, lambda _: given(task), out, out.parent / "cache")
     table: dict[str, Any] = parquet.read_table(out / "predictions.parquet").to_pydict()
     return table
 
@@ -101,7 +103,7 @@ def cell(
     assert len(table["pred"]) == 8
     if kind != "tag":  # tags have no scores; their states are compared below
         with monkeypatch.context() as patch:
-            patch.setattr(predicting, "BUDGET", 1)  # every row in a batch of its own
+            patch.setattr(predicting, "BATCH", 1)  # every row in a batch of its own
             same(answers(stage, whole, task, room / f"{kind}-alone"), table)
     return whole
 
@@ -129,7 +131,7 @@ def check_speed_ups(start: Path, family: Family, folder: Path, room: Path, monke
     task = toy_task("classify", toy_rows("classify", 8))
     with monkeypatch.context() as patch:
         patch.setattr(training, "MICRO", 8)
-        patch.setattr(vocabulary, "trim", lambda *_: None)
+        patch.setattr(vocabulary, "refusal", lambda *_, **__: "no: a test")
         plain = fit(stage_of(task, family.pool), start, task, room / "plain")
     losses = [json.loads((entry / "log.json").read_text())["losses"] for entry in (folder, plain)]
     np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-5)

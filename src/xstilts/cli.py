@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,8 @@ from xstilts.errors import StoreError, StudyError, TrainingError, XstiltsError, 
 if TYPE_CHECKING:
     from xstilts.analysis.claims import Claims
     from xstilts.examples import Example
+    from xstilts.machine import Device
+    from xstilts.needs import Line
     from xstilts.plan import Plan
     from xstilts.report import Report
     from xstilts.report.drawings import Format
@@ -120,8 +122,10 @@ def run_command(
     micro_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")
     ] = None,
+    too_big: Annotated[bool, typer.Option("--even-if-too-big", help="Begin though memory seems too small for a stage.")] = False,
 ) -> None:
     """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
+    from xstilts.needs import refuse_too_big
     from xstilts.progress import label, shown
     from xstilts.run import apply_keep, default_jobs, follow, needed, run
 
@@ -138,6 +142,8 @@ def run_command(
         raise typer.Exit(130 if helped.interrupted else 0)
     jobs = default_jobs(plan.study.threads, place.device, layout)
     jobs = jobs if nodes > 1 else place.jobs or jobs
+    if not too_big:
+        refuse_too_big(plan, todo, store, place.data, jobs, place.device, layout)
     began = time.monotonic()
     with shown(todo, names, jobs, sys.stderr if json_ else sys.stdout) as on_event:
         outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event, layout=layout)
@@ -203,19 +209,26 @@ def plan(
     study: StudyName,
     json_: Json = False,
     quick: Annotated[bool, typer.Option("--quick", help="No estimate of time and memory.")] = False,
+    on: Annotated[str, typer.Option(metavar="NAME", help="What it would take on this device: h100, a100, rtx4090, ...")] = "",
 ) -> None:
     """Show a study's stages (there or missing), where its rows come from, and what it will take."""
-    from xstilts.estimate import estimate
+    from xstilts.estimate import estimate, on_device
+    from xstilts.needs import device_named
     from xstilts.progress import label, span
     from xstilts.run import default_jobs, needed
 
-    place: Place = ctx.obj
+    named = device_named(on) if on else None
+    place: Place = replace(ctx.obj, device="cuda") if on else ctx.obj
     store, made = _planned(place, study)
     todo = needed(made.stages, store)
     store.remember(todo.values())
     jobs = place.jobs or default_jobs(made.study.threads, place.device)
     names = _names(made)
-    guess = None if quick else estimate(made, todo, store, place.data, jobs)
+    guess = None if quick or named is not None else estimate(made, todo, store, place.data, jobs)
+    needs: Sequence[Line] = guess.lines if guess is not None else ()
+    took: Mapping[str, float] | None = guess.each if guess is not None else None
+    if named is not None:
+        needs, took = on_device(made, todo, store, place.data, named)
     kinds = {stage.key: made.kind(stage) for stage in made.stages}
     trouble = [text for key in todo if (text := store.broken(key)) is not None]
     if json_:
@@ -239,7 +252,8 @@ def plan(
                 "data": list(made.data_lines),
                 "mixes": list(made.mix_lines),
                 "jobs": jobs,
-                "device": place.device,
+                "device": named.name if named is not None else place.device,
+                "needs": [_need_json(line, took) for line in needs],
                 "seconds": guess and guess.seconds,
                 "megabytes": guess and guess.megabytes,
                 "disk_peak": guess and guess.disk_peak,
@@ -269,6 +283,8 @@ def plan(
         print("an epoch of each mix:")
     for line in made.mix_lines:
         print(f"  {line}")
+    for text in _need_lines(needs, took, named):
+        print(text)
     if guess is not None:
         if guess.seconds is None:
             print(f"estimate: none ({guess.basis})")
@@ -279,6 +295,52 @@ def plan(
             f"disk: at most {_bytes(guess.disk_peak)} while it runs, {_bytes(guess.disk_after)} after (keep = {made.study.keep})"
         )
     print(f"{len(todo)} stages to run, {len(made.stages) - len(todo)} reused")
+
+
+def _need_lines(needs: Sequence[Line], took: Mapping[str, float] | None, device: Device | None) -> Iterator[str]:
+    """A table of what one stage of each sort needs."""
+    from xstilts import machine
+    from xstilts.needs import gib
+    from xstilts.progress import span
+
+    if not needs:
+        return
+    if device is not None:
+        yield f"one stage on {device.name} (times: {machine.UTILISATION:.0%} of its peak rate; an estimate, nothing was measured):"
+    else:
+        yield "one stage on this machine:"
+    rows = [("", "parameters", "trained", "operations", "memory", "time", "")]
+    for line in needs:
+        name, need = f"{line.kind} {line.model}: {line.what}", line.need
+        if need is None:
+            rows.append((name, "unknown until it has been fetched or made", "", "", "", "", ""))
+            continue
+        slowest = max((took[key] for key in line.stages if key in took), default=None) if took is not None else None
+        time_ = "" if slowest is None else span(slowest)
+        mark = "DOES NOT FIT" if line.fits is False else ""
+        cells = (_count(need.parameters), _count(need.trained) if need.trained else "", f"{need.operations:.2g}", gib(need.memory.peak))
+        rows.append((name, *cells, time_, mark))
+    widths = [max(len(row[column]) for row in rows if len(row[1]) < 15) for column in range(7)]
+    for row in rows:
+        padded = "  ".join(text.rjust(width) for text, width in zip(row[1:6], widths[1:6], strict=True))
+        yield f"  {row[0].ljust(max(len(each[0]) for each in rows))}  {padded}  {row[6]}".rstrip()
+
+
+def _need_json(line: Line, took: Mapping[str, float] | None) -> dict[str, Any]:
+    slowest = max((took[key] for key in line.stages if key in took), default=None) if took is not None else None
+    facts: dict[str, Any] = {"kind": line.kind, "model": line.model, "what": line.what, "stages": len(line.stages)}
+    if line.need is not None:
+        need, memory = line.need, line.need.memory
+        facts |= {"parameters": need.parameters, "trained": need.trained, "tokens": need.tokens, "operations": need.operations}
+        facts |= {"memory": memory.peak, "host_memory": need.host, "parts": asdict(memory)}
+    return {**facts, "seconds": slowest, "fits": line.fits}
+
+
+def _count(number: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number:.0f}"
 
 
 @app.command(epilog=ANYWHERE)
@@ -441,8 +503,6 @@ def _report(
     watts: float | None = None,
 ) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
-    from dataclasses import replace
-
     from xstilts.canon import canonical, key_of
     from xstilts.imports import stored
     from xstilts.provenance import code_hash
@@ -474,8 +534,6 @@ def _report(
 
 def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = None) -> Report:
     """The study's scores, imports beside them, and what they say; of claims, where they are given."""
-    from dataclasses import replace
-
     from xstilts.imports import beside, stored
     from xstilts.report import evaluate
 
@@ -492,8 +550,6 @@ def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:
 
 def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
     """The same with its review, and with what it has cost."""
-    from dataclasses import replace
-
     from xstilts.analysis.cost import costs
     from xstilts.analysis.review import of_plan
 
@@ -570,6 +626,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         model_notes=_model_notes(made),
         parameters={**made.parameters, **counted},
         series=made.series,
+        written=_written(made, manifests),
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
         ),
@@ -651,6 +708,31 @@ def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[
         names = [f"{layer} (seed {' '.join(map(str, of))})" if len(by_layer) > 1 else str(layer) for layer, of in sorted(by_layer.items())]
         at = f"{own:.1f} at layer {' and '.join(names)}, which is reported{basis.get(target, '')}"
         yield f"{target}, {model} after {step}: {at}; {other:.1f} at the last, {rows[0][2]}"
+
+
+# what is said of written answers where it is above 0, as `engine.predict.outputs` counts it
+_OUTPUTS = {"wrong_script": "in a wrong script", "not_in_input": "not in the input"}
+
+
+def _written(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """By model, the shares of its written answers that could not be right: mean over languages and seeds, then the languages."""
+    found: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
+    for cell in made.cells:
+        facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
+        for name in _OUTPUTS.keys() & facts.keys():
+            own = found.setdefault((cell.model, cell.target, cell.intermediate), {}).setdefault(name, {})
+            own.setdefault(cell.language, []).append(float(facts[name]))
+    lines: dict[str, list[str]] = {}
+    for (model, target, step), shares in found.items():
+        texts = []
+        for name, words in _OUTPUTS.items():
+            means = {code: sum(each) / len(each) for code, each in shares.get(name, {}).items()}
+            if any(means.values()):
+                each = ", ".join(f"{code} {share:.1%}" for code, share in sorted(means.items(), key=lambda item: -item[1]) if share)
+                texts.append(f"{sum(means.values()) / len(means):.1%} {words} ({each})")
+        if texts:
+            lines.setdefault(model, []).append(f"{target} after {step}: {'; '.join(texts)}")
+    return {model: tuple(each) for model, each in lines.items()}
 
 
 def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:

@@ -54,6 +54,8 @@ def check_folder(folder: Path, names: Sequence[str] = FILES) -> None:
     """Raise ModelError unless `folder` holds a transformers model with safetensors weights and a tokenizer."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: an adapter without its encoder; put it into the encoder's weights first (peft's merge_and_unload)")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no config.json; a model folder is what transformers' save_pretrained writes")
     if not any(folder.glob("model*.safetensors")):
@@ -106,6 +108,22 @@ def config_of(where: Where, offline: bool) -> Mapping[str, object] | None:
     if not isinstance(found, dict):
         raise ModelError(f"{path}: no table of names and values")
     return found
+
+
+def config(where: Where) -> Mapping[str, object] | None:
+    """The config.json of a model: of its folder, of the local hub cache, or of the table of known checkpoints; None where it is in none.
+
+    Nothing is fetched. Raises ModelError for a folder's config that cannot be read.
+    """
+    found = config_of(where, offline=True)
+    return checkpoints().get(where.repository) if found is None and isinstance(where, Hub) else found
+
+
+@cache
+def checkpoints() -> Mapping[str, Mapping[str, object]]:
+    """Sizes of well-known checkpoints of the hub, by repository, under the names that their config.json has for them."""
+    table = tomllib.loads((files("xstilts") / "checkpoints.toml").read_text("utf-8"))
+    return {name: {**table["like"].get(own.get("like", ""), {}), **own} for name, own in table["checkpoint"].items()}
 
 
 def family_at(where: Where, offline: bool) -> Family | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -336,5 +337,5 @@ def config_of(folder: Path) -> dict[str, object]:
 
 
 def parameters_of(model: nn.Module) -> int:
-    """The number of parameters."""
-    return sum(p.numel() for p in model.parameters())
+    """The number of parameters; of matrices of four bits, that of the numbers that they stand for."""
+    return sum(math.prod(p.quant_state.shape) if hasattr(p, "quant_state") else p.numel() for p in model.parameters())

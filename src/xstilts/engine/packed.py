@@ -7,7 +7,9 @@ matrices are padded, and little. On CPUs it multiplies them out, forward and bac
 share: the fused kernel's backward pass is many times slower at the lengths of sentences, and autograd would fill
 one zero gradient of the whole batch for every group (docs/lab-notebook.md).
 
-Shape suffixes: N tokens of all rows, h heads, D width of a head, b rows of a group, T tokens of its longest row.
+Soft prompts stand before the keys and values of every row, in every group.
+
+Shape suffixes: N tokens of all rows, h heads, D width of a head, b rows of a group, T tokens of its longest row, P places of prompts.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
+
+from xstilts.engine.prompts import prefix_of
 
 NAME = "xstilts_packed"
 SLACK = 1.25  # a group's longest row may be this much longer than its shortest (at least 8 tokens)
@@ -104,23 +108,40 @@ def _packed(x_bhTD: Tensor, group: Group) -> Tensor:
     return flat if group.places is None else flat[group.places]
 
 
+def _prefixed(x_bhTD: Tensor, prefix_hPD: Tensor | None) -> Tensor:
+    """[b, h, P + T, D] the prompts before each row's own; the rows as they are where there are none."""
+    if prefix_hPD is None:
+        return x_bhTD
+    return torch.cat([prefix_hPD.to(x_bhTD.dtype).expand(len(x_bhTD), -1, -1, -1), x_bhTD], 2)
+
+
+def _widened(mask: Tensor | None, prefix_hPD: Tensor | None) -> Tensor | None:
+    """[.., P + T] a mask with the prompts before it: every token sees them."""
+    return mask if mask is None or prefix_hPD is None else nn.functional.pad(mask, (prefix_hPD.shape[1], 0))
+
+
 class _Attention(torch.autograd.Function):
     """softmax(q k^T) v within each row; its gradient by the chain rule, written once into memory for all groups."""
 
     @staticmethod
-    def forward(ctx: Any, q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None) -> Tensor:
+    def forward(
+        ctx: Any, q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None,
+        k_hPD: Tensor | None = None, v_hPD: Tensor | None = None,
+    ) -> Tensor:  # fmt: skip
         out_NhD = torch.empty_like(q_NhD, memory_format=torch.contiguous_format)
         kept = []
         for group in packed.groups:
             q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
+            k, v = _prefixed(k, k_hPD), _prefixed(v, v_hPD)
             scores = q @ k.transpose(-1, -2)
-            if (mask := _mask(group, packed.causal, window, scores)) is not None:
+            if (mask := _widened(_mask(group, packed.causal, window, scores), k_hPD)) is not None:
                 scores += mask
             weights = scores.softmax(-1)
             out_NhD[group.tokens] = _packed(weights @ v, group)
             kept += [q, k, v, weights]
         ctx.save_for_backward(out_NhD, *kept)
         ctx.packed = packed
+        ctx.prompts = [x if x is None else torch.zeros_like(x, dtype=torch.float32) for x in (k_hPD, v_hPD)]
         return out_NhD
 
     @staticmethod
@@ -132,18 +153,25 @@ class _Attention(torch.autograd.Function):
             q, k, v, weights = kept[4 * number : 4 * number + 4]
             grad = _padded(grad_NhD, group)
             grad_scores = weights * (grad @ v.transpose(-1, -2) - _padded(mean_Nh1.to(grad.dtype), group))
-            products = (grad_scores @ k, grad_scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad)
+            products = [grad_scores @ k, grad_scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad]
+            for place, sums in enumerate(ctx.prompts, start=1):
+                if sums is not None:  # every row's share of the prompts' gradient
+                    before, products[place] = products[place].tensor_split([sums.shape[1]], dim=2)
+                    sums += before.sum(0, dtype=torch.float32)
             for target, value in zip(into, products, strict=True):
                 target[group.tokens] = _packed(value, group)
-        return *into, None, None
+        return *into, None, None, *ctx.prompts
 
 
-def _fused(q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None) -> Tensor:
+def _fused(
+    q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None,
+    k_hPD: Tensor | None = None, v_hPD: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """The same through torch's fused kernels: GPUs."""
     parts = []
     for group in packed.groups:
         q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
-        mask = _mask(group, packed.causal, window, q)
+        k, v, mask = _prefixed(k, k_hPD), _prefixed(v, v_hPD), _widened(_mask(group, packed.causal, window, q), k_hPD)
         parts.append(_packed(nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0), group))
     return torch.cat(parts)
 
@@ -163,11 +191,12 @@ def attention(
         key, value = key.repeat_interleave(shared, 1), value.repeat_interleave(shared, 1)
     # under autocast, rotary positions and norms leave queries and keys in fp32
     q_NhD, k_NhD, v_NhD = (x[0].transpose(0, 1).to(value.dtype) for x in (query * scale, key, value))
+    prompts = prefix_of(module, query.shape[1]) or (None, None)
     with torch.autocast(query.device.type, enabled=False):
         if query.device.type == "cpu":
-            mixed: Tensor = _Attention.apply(q_NhD, k_NhD, v_NhD, packed, sliding_window)
+            mixed: Tensor = _Attention.apply(q_NhD, k_NhD, v_NhD, packed, sliding_window, *prompts)
         else:
-            mixed = _fused(q_NhD, k_NhD, v_NhD, packed, sliding_window)
+            mixed = _fused(q_NhD, k_NhD, v_NhD, packed, sliding_window, *prompts)
     return mixed.unsqueeze(0), None
 
 
