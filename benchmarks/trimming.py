@@ -93,7 +93,7 @@ def one(way: str, model: Path, wanted: Rows, steps: int, batch: int, precision: 
 
     torch.set_num_threads(threads)
     if way == "whole":
-        vocabulary.refusal = lambda *_: "no: to compare with"
+        vocabulary.refusal = lambda *_, **__: "no: to compare with"
     recipe = Recipe(steps=steps, batch=batch, max_length=128, selections=0, weight_decay=0.01)
     stage = Train(Pretrained("bench"), (Share(wanted),), (), recipe, 1, Runtime(precision, threads))
     at: list[float] = []

@@ -184,8 +184,10 @@ def test_lora_in_the_weights_answers_as_lora_on_them_does(tmp_path: Path, family
     for adapter in ("fresh", "continue", "merge"):
         encoder, _ = adapters.prepared(model, replace(RECIPE, tuning=way, adapter=adapter), "fp32", torch.Generator().manual_seed(0))
         begins, stood = states(encoder), states(adapters.loaded(model))
-        # weights of four bits are rounded anew when an adapter has been put into them
-        torch.testing.assert_close(begins, stood, atol=1e-5 if way == "lora" or adapter != "merge" else 0.5, rtol=1e-5)
+        if way == "lora" or adapter != "merge":
+            torch.testing.assert_close(begins, stood, atol=1e-5, rtol=1e-5)
+        else:  # weights of four bits are rounded anew when an adapter has been put into them
+            assert torch.nn.functional.cosine_similarity(begins.flatten(), stood.flatten(), 0) > 0.98
 
 
 @pytest.mark.parametrize("adapter", ["continue", "fresh", "merge"])
