@@ -44,7 +44,7 @@ class Tiny:
 
 TINY: Mapping[str, Tiny] = {
     "bert": Tiny(_plain("BertConfig", _BERT), "BertModel", "types"),
-    "distilbert": Tiny(
+    "distilbert": Tiny(  # its padding is id 0, which this tokenizer begins every row with: that embedding is not trained
         _plain("DistilBertConfig", {"dim": 16, "n_layers": 2, "n_heads": 4, "hidden_dim": 32, "max_position_embeddings": 66}),
         "DistilBertModel", "types",
     ),

@@ -187,7 +187,7 @@ def test_a_trimmed_table_trains_to_the_same_model(tmp_path: Path, monkeypatch: p
     trim = vocabulary.trim
     monkeypatch.setattr(vocabulary, "trim", lambda *given: trims.append(trim(*given)) or trims[-1])
     stage, small = fit(task, start, tmp_path / "small", recipe)
-    monkeypatch.setattr(vocabulary, "refusal", lambda *_: "no: to compare with")
+    monkeypatch.setattr(vocabulary, "refusal", lambda *_, **__: "no: to compare with")
     _, full = fit(task, start, tmp_path / "full", recipe)
     name = "embeddings.word_embeddings.weight"
     before, ours, theirs = (load_file(f / "model.safetensors") for f in (start, small / "encoder", full / "encoder"))
@@ -216,7 +216,7 @@ def test_a_trimmed_training_is_the_same_to_the_bit_where_no_gradient_is_clipped(
     start, task = make_model(tmp_path / "m"), toy_task("classify", toy_rows("classify", 6))
     recipe = replace(RECIPE, steps=6, weight_decay=decay, clip=1e9)
     _, small = fit(task, start, tmp_path / "small", recipe, select=False)
-    monkeypatch.setattr(vocabulary, "refusal", lambda *_: "no: to compare with")
+    monkeypatch.setattr(vocabulary, "refusal", lambda *_, **__: "no: to compare with")
     _, full = fit(task, start, tmp_path / "full", recipe, select=False)
     ours, theirs = (load_file(folder / "encoder/model.safetensors") for folder in (small, full))
     table = "embeddings.word_embeddings.weight"

@@ -626,6 +626,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         model_notes=_model_notes(made),
         parameters={**made.parameters, **counted},
         series=made.series,
+        written=_written(made, manifests),
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
         ),
@@ -707,6 +708,31 @@ def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[
         names = [f"{layer} (seed {' '.join(map(str, of))})" if len(by_layer) > 1 else str(layer) for layer, of in sorted(by_layer.items())]
         at = f"{own:.1f} at layer {' and '.join(names)}, which is reported{basis.get(target, '')}"
         yield f"{target}, {model} after {step}: {at}; {other:.1f} at the last, {rows[0][2]}"
+
+
+# what is said of written answers where it is above 0, as `engine.predict.outputs` counts it
+_OUTPUTS = {"wrong_script": "in a wrong script", "not_in_input": "not in the input"}
+
+
+def _written(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """By model, the shares of its written answers that could not be right: mean over languages and seeds, then the languages."""
+    found: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
+    for cell in made.cells:
+        facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
+        for name in _OUTPUTS.keys() & facts.keys():
+            own = found.setdefault((cell.model, cell.target, cell.intermediate), {}).setdefault(name, {})
+            own.setdefault(cell.language, []).append(float(facts[name]))
+    lines: dict[str, list[str]] = {}
+    for (model, target, step), shares in found.items():
+        texts = []
+        for name, words in _OUTPUTS.items():
+            means = {code: sum(each) / len(each) for code, each in shares.get(name, {}).items()}
+            if any(means.values()):
+                each = ", ".join(f"{code} {share:.1%}" for code, share in sorted(means.items(), key=lambda item: -item[1]) if share)
+                texts.append(f"{sum(means.values()) / len(means):.1%} {words} ({each})")
+        if texts:
+            lines.setdefault(model, []).append(f"{target} after {step}: {'; '.join(texts)}")
+    return {model: tuple(each) for model, each in lines.items()}
 
 
 def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:

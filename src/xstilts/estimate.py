@@ -253,10 +253,11 @@ def _kept(store: Store, name: str, measured: Callable[[], float]) -> float:
 
 
 def _sort(stage: Stage, shape: Shape) -> str:
-    """Stages of one sort run at one rate: what they do, the model's size, precision, threads, device."""
+    """Stages of one sort run at one rate: what they do, the model's size and form, precision, threads, device."""
     stack, runtime = shape.stacks[0], stage.runtime
     size = f"{stack.hidden}x{stack.layers}/{shape.parameters}"
-    return f"{type(stage).__name__} {size} {runtime.precision} {runtime.threads} {runtime.device}"
+    form = "" if isinstance(stage, Translate) or root(stage).form == "heads" else " text"
+    return f"{type(stage).__name__} {size} {runtime.precision} {runtime.threads} {runtime.device}{form}"
 
 
 def _finished(plan: Plan, store: Store, known: Mapping[str, Shape]) -> tuple[dict[str, float], int]:

@@ -37,7 +37,7 @@ from xstilts.stages import (
     root,
     rows_read,
 )
-from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, Translation, ingredient, steps_of
+from xstilts.study import EVERY, NONE, OWN, TARGET, UNTUNED, Encoder, Merged, Mix, Splits, Study, Translation, ingredient, steps_of
 from xstilts.task import PARTS, Part, Parts, Task
 from xstilts.tasks import task as find_task
 
@@ -141,7 +141,7 @@ def mix_of(study: Study, step: str) -> Mix:
     if step in study.mixes:
         return study.mixes[step]
     if (name := task_named(study, step)) != TARGET:
-        _task(name, "intermediates", (*study.mixes, *study.merges, *study.translations, NONE, TARGET))
+        _task(name, "intermediates", (*study.mixes, *study.merges, *study.translations, NONE, UNTUNED, TARGET))
     return Mix((step,))
 
 
@@ -259,10 +259,10 @@ def same_data(model: Start, task: Task, own: Rows) -> bool:
     """True when the way to `model` read other rows of what `task` is trained on than `own`, the baseline's, or `own` twice.
 
     So it is after NLI for XNLI, after the target's rows in other languages (translate-train) or of another split (few-shot),
-    after the target trained twice; not where one training reads the target's rows beside another task's.
+    after the target trained twice; not where one training reads the target's rows beside another task's, and not where none does.
     """
     read = [rows for rows in rows_read(model) if find_task(rows.task).material & task.material]
-    return read != [own]
+    return bool(read) and read != [own]
 
 
 def together(rows: Iterable[Rows]) -> tuple[Read, ...]:
@@ -371,6 +371,7 @@ class _Planner:
         for name, encoder in study.encoders.items():
             for t in encoder.seen:
                 _task(t, f"encoders.{name}.seen")
+        self._check_forms(tasks)
         for t in intermediates:
             if t != TARGET and not tasks[t].trains:
                 raise StudyError(f'intermediates: "{t}" has no training data')
@@ -404,10 +405,29 @@ class _Planner:
             if name not in study.models:
                 raise StudyError(f'encoders.{name}: "models" does not name it{nearest(name, study.models)}')
 
+    def _check_forms(self, tasks: Mapping[str, Task]) -> None:
+        """What cannot be put as text, and what cannot be asked of a model with heads."""
+        study = self.study
+        forms = {name: study.encoders[name].form if name in study.encoders else "heads" for name in study.models}
+        for name, form in forms.items():
+            wordless = [t for t, task in tasks.items() if task.kind in ("retrieve", "mask")]
+            if form == "text" and wordless:
+                raise StudyError(f'encoders.{name}.form: "{wordless[0]}" has no text form; leave it out, or use form = "heads"')
+            if form == "heads" and UNTUNED in study.intermediates:
+                raise StudyError(
+                    f'intermediates: "{UNTUNED}" cannot be asked of "{name}": untrained heads say nothing; it needs form = "text" '
+                    f"under [encoders.{name}]"
+                )
+            for where, recipe in {"recipe": study.recipe, **{f"recipes.{k}": r for k, r in study.recipes.items()}}.items():
+                if form == "text" and recipe.tuning in ("prompt", "head"):
+                    others = 'it has no heads, and prompts are put before encoders alone; use "full", "lora" or "qlora"'
+                    raise StudyError(f'{where}.tuning: "{recipe.tuning}" does not go with form = "text" of encoders.{name}: {others}')
+
     def _check_chain(self, chain: str) -> None:
         study, steps = self.study, steps_of(chain)
-        if NONE in steps:
-            raise StudyError(f'intermediates: "{chain}": "none" is no step of a chain; leave it out')
+        for word in (NONE, UNTUNED):
+            if word in steps:
+                raise StudyError(f'intermediates: "{chain}": "{word}" is no step of a chain; leave it out')
         ingredients(study, chain)
         for step in steps:
             if step in study.merges:
@@ -459,15 +479,19 @@ class _Planner:
             from xstilts.pretraining import pretrain_stage
 
             # pool and layer are the config's: others would be another key, and the encoder would be made again
-            return pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base), None
+            made = pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base)
+            return replace(made, form=encoder.form), None
         if encoder.hub:
             hub = models.Hub(encoder.hub, encoder.revision)
-            return Pretrained(f"{hub.repository}@{hub.revision}", self._pool(name, encoder, hub), encoder.layer), hub
+            return Pretrained(f"{hub.repository}@{hub.revision}", self._pool(name, encoder, hub), encoder.layer, encoder.form), hub
         folder = self.base / encoder.path
-        return Pretrained(models.weights_hash(folder, self.file_hash), self._pool(name, encoder, folder), encoder.layer), folder
+        weights = models.weights_hash(folder, self.file_hash)
+        return Pretrained(weights, self._pool(name, encoder, folder), encoder.layer, encoder.form), folder
 
     def _pool(self, name: str, encoder: Encoder, where: Where) -> str:
         """The sentence vector, which is in the key. Raises StudyError where it depends on a config that cannot be read."""
+        if encoder.form == "text":
+            return "first"  # there is none
         family = models.family_at(where, self.offline)
         if encoder.pool == "auto":
             if family is None:
@@ -571,6 +595,8 @@ class _Planner:
 
     def _model(self, start: Start, chain: str, target: Task, language: str, seed: int, runtime: Runtime) -> Start:
         """What a cell is scored with: the chain's steps, then the target unless one of them has trained it."""
+        if chain == UNTUNED:
+            return start
         steps = steps_of(chain)
         if not any(self._names_target(step) for step in steps):
             steps = (*steps, TARGET)

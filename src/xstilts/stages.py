@@ -21,6 +21,9 @@ from xstilts.task import Part
 STRICT: dict[str, object] = {"extra": "forbid", "strict": True}
 
 
+Form = Literal["heads", "text"]  # how tasks are put to a model
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Rows of a task: a split in one language, cut by group, capped; `data` is the SHA-256 of the files read.
@@ -142,6 +145,7 @@ class Pretrained(Keyed):
     weights: str  # SHA-256 over names and contents of config, tokenizer and weights
     pool: str = "first"  # sentence vector: "first" or "last" token, or "mean" over attended tokens
     layer: int = -1  # hidden state used for retrieval (-1: last)
+    form: Form = field(default="heads", metadata=LATER)  # "text": every task is read and answered as text, see `textform`
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ class Pretrain(Keyed):
     runtime: Runtime
     pool: str = "first"
     layer: int = -1
+    form: Form = field(default="heads", metadata=LATER)  # for what comes after: the pretraining is the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,10 +22,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from xstilts.engine import hf, lora, prompts
+from xstilts.engine import hf, lm, lora, prompts
 from xstilts.engine.batch import Batch
 from xstilts.errors import ModelError
-from xstilts.stages import Pretrained, Recipe, Start, makeup, recipe_of
+from xstilts.stages import Form, Pretrained, Recipe, Start, makeup, recipe_of, root
 
 FOLDER = "adapter"
 _PROMPTS, _PROMPT_WEIGHTS = "prompts.json", "prompts.safetensors"
@@ -45,6 +46,7 @@ class Weights:
     folder: Path  # its entry, with its heads; of pretrained weights their folder
     encoder: Path  # a plain transformers folder
     base: str  # key of the stage that made `encoder`
+    form: Form = "heads"  # "text": the folder's whole model, as it writes
     groups: tuple[tuple[Adapter, ...], ...] = ()  # adapters as in `stages.Makeup`: the last group stands, those before are put in
 
 
@@ -53,7 +55,8 @@ def weights(model: Start, folder_of: Callable[[Start], Path]) -> Weights:
     made = makeup(model)
     below = folder_of(made.base)
     groups = tuple(tuple(Adapter(folder_of(each) / FOLDER, recipe_of(each).tuning) for each in group) for group in made.groups)
-    return Weights(folder_of(model), below if isinstance(made.base, Pretrained) else below / "encoder", made.base.key, groups)
+    encoder = below if isinstance(made.base, Pretrained) else below / "encoder"
+    return Weights(folder_of(model), encoder, made.base.key, root(model).form, groups)
 
 
 def loaded(model: Weights, precision: str = "fp32", dropout: float = 0.0) -> PreTrainedModel:
@@ -76,7 +79,7 @@ def prepared(model: Weights, recipe: Recipe, precision: str, generator: torch.Ge
     """
     if recipe.tuning == "full":
         encoder = folded(model, recipe.dropout)
-        hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
+        hf.freeze(cast(PreTrainedModel, encoder.base_model), recipe.freeze_embeddings, recipe.freeze_layers)
         return encoder, ""
     goes_on = recipe.tuning == "head" or recipe.adapter != "merge"
     below = model.groups[-1] if goes_on and model.groups else ()
@@ -118,7 +121,7 @@ def _folded(model: Weights, groups: Sequence[Sequence[Adapter]], dropout: float)
     for adapter in chain(*groups):
         if adapter.tuning == "prompt":
             raise ModelError(f"{adapter.folder}: soft prompts are no weights, so that they cannot be put into an encoder's")
-    encoder = hf.load_encoder(model.encoder, dropout)
+    encoder = (lm.load if model.form == "text" else hf.load_encoder)(model.encoder, dropout)
     for group in groups:
         _attach(encoder, group, model.base, "fp32")
         lora.fold(encoder)

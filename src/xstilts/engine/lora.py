@@ -42,8 +42,18 @@ def _bitsandbytes() -> Any:
 
 
 def linear(encoder: PreTrainedModel) -> tuple[str, ...]:
-    """The last names of the encoder's linear layers: "query", "dense", ...; what an adapter's config lists."""
-    return tuple(sorted({name.rpartition(".")[2] for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}))
+    """The last names of the encoder's linear layers: "query", "dense", ...; what an adapter's config lists.
+
+    An output layer over the vocabulary is none of them: it may be the table of embeddings.
+    """
+    layers = {name: module for name, module in encoder.named_modules() if isinstance(module, nn.Linear)}
+    return tuple(sorted({name.rpartition(".")[2] for name, module in layers.items() if module is not _output(encoder)}))
+
+
+def _output(encoder: PreTrainedModel) -> nn.Module | None:
+    """The layer of logits of a model that writes; None for an encoder."""
+    found: nn.Module | None = encoder.get_output_embeddings()
+    return found
 
 
 def add(encoder: PreTrainedModel, name: str, rank: int, alpha: float, targets: tuple[str, ...]) -> None:
@@ -99,7 +109,7 @@ def quantise(encoder: PreTrainedModel, precision: str) -> None:
     bnb = _bitsandbytes()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     for name, module in list(encoder.named_modules()):
-        if type(module) is nn.Linear and name.rpartition(".")[2] not in _KEPT:
+        if type(module) is nn.Linear and name.rpartition(".")[2] not in _KEPT and module is not _output(encoder):
             small = bnb.nn.Linear4bit(module.in_features, module.out_features, module.bias is not None, dtype, device="meta")
             small.weight = bnb.nn.Params4bit(module.weight.detach(), False, quant_type="nf4", compress_statistics=True)
             small.bias = module.bias

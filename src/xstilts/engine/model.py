@@ -13,18 +13,30 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from xstilts.engine import hf, lm, text
 from xstilts.engine.kinds import TRAINS
 from xstilts.errors import ModelError
+from xstilts.stages import Form
 from xstilts.task import Task
 
 
 @dataclass(frozen=True)
 class Model:
-    """An encoder with its tokenizer and one head a task."""
+    """An encoder with its tokenizer and one head a task; in the form "text" a whole model, without heads."""
 
     encoder: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     heads: Mapping[str, nn.Module]
+
+
+def text_form(form: Form, body: PreTrainedModel, asks: bool, natural: bool = False) -> text.Form | None:
+    """How rows are made for a model in the form "text"; None for one with heads."""
+    return text.Form(lm.is_decoder(body), asks, natural) if form == "text" else None
+
+
+def longest(form: Form, body: PreTrainedModel, asked: int) -> int:
+    """The most tokens of a row (of an input, in the form "text") that the model can take, at most `asked`."""
+    return lm.longest_input(body, asked) if form == "text" else min(asked, hf.max_positions(body))
 
 
 def save_heads(heads: Mapping[str, nn.Module], tasks: Mapping[str, Task], folder: Path) -> None:

@@ -116,3 +116,19 @@ def encode_words(tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sequenc
                 pieces[word].append(token)
         result.append([p or [int(dropped)] for p in pieces])
     return result
+
+
+def runs(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
+    """Word numbers in runs whose pieces fit into `room`; runs of about equal length, so that none is a bare rest."""
+    total = sum(min(len(p), room) for p in pieces)
+    aim = -(-total // max(1, -(-total // room)))
+    runs: list[list[int]] = []
+    used = room + 1
+    for w, p in enumerate(pieces):
+        need = min(len(p), room)
+        if used + need > room or used >= aim:
+            runs.append([])
+            used = 0
+        runs[-1].append(w)
+        used += need
+    return runs

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from xstilts import metrics
 from xstilts.arithmetic import BATCH
-from xstilts.engine import adapters, hf, retrieve
+from xstilts.engine import adapters, hf, retrieve, text
+from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, batch_of, by_length
@@ -23,8 +24,11 @@ from xstilts.engine.model import Model, load_head
 from xstilts.errors import DataError
 from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.scores import PREDICTIONS, write_predictions
-from xstilts.stages import Predict, Rows, best_layer, layer_of, root
+from xstilts.stages import Predict, Pretrain, Pretrained, Rows, best_layer, layer_of, root
 from xstilts.task import Task
+from xstilts.textform import Found, names_entities
+
+WIDE = 4  # as text batches have so many times fewer tokens: writing keeps every layer's keys and values
 
 
 @lru_cache(maxsize=1)
@@ -48,23 +52,32 @@ def predict(
     _refuse_unlabelled(examples, task, stage.rows)
     device = stage.runtime.device
     loaded = _loaded(model, device, stage.runtime.precision)
-    hf.check_pool(loaded.encoder, (stage.pool or "mean") if task.kind == "retrieve" else root(stage).pool)
-    longest = min(stage.max_length, hf.max_positions(loaded.encoder))
+    longest = models.longest(model.form, loaded.encoder, stage.max_length)
+    untuned = isinstance(stage.model, Pretrained | Pretrain)
+    form = models.text_form(model.form, loaded.encoder, asks=True, natural=untuned)
+    if form is None:
+        hf.check_pool(loaded.encoder, (stage.pool or "mean") if task.kind == "retrieve" else root(stage).pool)
 
     def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
-        made = encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        made = encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache, form)
         hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), model.encoder)
         return made
 
     made = columns_of(stage.rows, lambda: examples)
-    layers: dict[str, float] = {}
-    if task.kind == "retrieve":
+    more: dict[str, float] = {}
+    if form is not None:
+        language, precision = stage.rows.language, stage.runtime.precision
+        answered, found = text.answers(
+            loaded.encoder, loaded.tokenizer, form, made, examples, task, language, device, precision, BATCH // WIDE
+        )
+        more = {"cut_rate": float(np.mean(made.rows["cut"])), **outputs(task, found)}
+    elif task.kind == "retrieve":
         tune = None
         if stage.tune is not None:
             labelled = load(stage.tune)
             _refuse_unlabelled(labelled, task, stage.tune)
             tune = (labelled, columns_of(stage.tune, lambda: labelled))
-        answered, layers = _retrieved(loaded, stage, task, examples, made, tune, measured)
+        answered, more = _retrieved(loaded, stage, task, examples, made, tune, measured)
     else:
         head = load_head(model.folder, loaded.encoder, task).to(device).eval()
         rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
@@ -85,9 +98,20 @@ def predict(
         "tokens": len(made.ids),
         "rows": len(made.example),
         "unk_rate": unknown / max(1, len(made.ids)),
-        **layers,
+        **more,
     }
     (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
+
+
+def outputs(task: Task, found: Found) -> dict[str, float]:
+    """Shares of what was written: names (or answers that are not empty) that do not stand in the input, and that are in a wrong script.
+
+    {} where nothing is written freely: labels and options are scored, one tag a word is chosen among the tags.
+    """
+    if task.kind not in ("span", "tag") or (task.kind == "tag" and not names_entities(task)):
+        return {}
+    many = max(1, found.many)
+    return {"outputs": found.many, "not_in_input": 1 - found.right / many if found.many else 0.0, "wrong_script": found.foreign / many}
 
 
 def _retrieved(

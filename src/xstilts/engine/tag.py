@@ -13,7 +13,7 @@ from xstilts.engine import hf
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, columns
 from xstilts.engine.heads import TokenHead
-from xstilts.engine.pieces import encode_words, special_ids
+from xstilts.engine.pieces import encode_words, runs, special_ids
 from xstilts.errors import DataError
 from xstilts.examples import Example, Words
 from xstilts.task import Task
@@ -35,7 +35,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task
     example: list[int] = []
     for index, (sentence, pieces) in enumerate(zip(sentences, encode_words(tokenizer, [s.words for s in sentences]), strict=True)):
         tags = _numbers(sentence, number, task)
-        for part in _fit(pieces, room):
+        for part in runs(pieces, room):
             ids, word, target = list(before), [-101] * len(before), [-100] * len(before)
             for w in part:
                 kept = pieces[w][:room]
@@ -61,22 +61,6 @@ def _numbers(sentence: Words, number: dict[str, int], task: Task) -> list[int]:
         if tag not in number:
             raise DataError(f'{task.name}: sentence {sentence.id} has the tag "{tag}" (known: {", ".join(task.labels)})')
     return [number[tag] for tag in sentence.tags]
-
-
-def _fit(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
-    """Word numbers in runs whose pieces fit into `room`; runs of about equal length, so that none is a bare rest."""
-    total = sum(min(len(p), room) for p in pieces)
-    aim = -(-total // max(1, -(-total // room)))
-    runs: list[list[int]] = []
-    used = room + 1
-    for w, p in enumerate(pieces):
-        need = min(len(p), room)
-        if used + need > room or used >= aim:
-            runs.append([])
-            used = 0
-        runs[-1].append(w)
-        used += need
-    return runs
 
 
 def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:

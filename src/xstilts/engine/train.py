@@ -23,12 +23,12 @@ from transformers import PreTrainedModel
 
 from xstilts import metrics
 from xstilts.arithmetic import MICRO, MICRO_GPU
-from xstilts.engine import adapters, hf, keep, mask, parallel, vocabulary
+from xstilts.engine import adapters, hf, keep, mask, parallel, text, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
 from xstilts.engine.batch import Batch, Columns, batch_of, rng, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
-from xstilts.engine.kinds import ANSWERS, TRAINS, Trains, encoded
+from xstilts.engine.kinds import ANSWERS, TRAINS, Steps, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.parallel import Alone, Whole
 from xstilts.engine.predict import logits as predict_logits
@@ -38,6 +38,8 @@ from xstilts.families import refusal
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
+WIDE = 4  # as text micro-batches are so many times smaller: a target token has a logit for every piece of the vocabulary
+NO_HEAD = nn.Identity()
 SAVE_EVERY = 60.0  # seconds between two saved states
 SAVE_SHARE = 0.05  # of the time at most goes into saving: a state that takes long to write is written less often
 REPORT_EVERY = 0.5
@@ -89,34 +91,37 @@ def train(
     tokenizer = hf.load_tokenizer(start.encoder)
     generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
     encoder, adapter = adapters.prepared(start, recipe, stage.runtime.precision, generator)
-    hf.check_pool(encoder, root(stage).pool)
+    as_text, asked = (models.text_form(start.form, encoder, asks) for asks in (False, True))
+    if as_text is None:
+        hf.check_pool(encoder, root(stage).pool)
     if layout.checkpointing:
         hf.checkpoint(encoder)
-    longest = min(recipe.max_length, hf.max_positions(encoder))
+    longest = models.longest(start.form, encoder, recipe.max_length)
 
-    def columns_of(rows: Rows) -> Columns:
+    def columns_of(rows: Rows, form: text.Form | None) -> Columns:
         def labelled() -> list[Example]:
             examples = load(rows)
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
         task = task_of(rows.task)
-        made = encoded(start.encoder, tokenizer, task, rows, labelled, longest, recipe.stride, cache)
+        made = encoded(start.encoder, tokenizer, task, rows, labelled, longest, recipe.stride, cache, form)
         hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), start.encoder)
         return made
 
     for task in (task_of(share.rows.task) for share in stage.mix):
         if reason := refusal(hf.family(encoder), task.kind, recipe.tuning):
             raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
-    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
-    dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
+    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows, as_text)) for share in stage.mix]
+    dev = [(task_of(rows.task), columns_of(rows, asked), load(rows), rows.language) for rows in stage.select]
     tasks = {m.task.name: m.task for m in materials}
     generator = torch.Generator().manual_seed(stage.seed)
-    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start.folder) for name, task in tasks.items()}
+    headed = tasks if as_text is None else {}
+    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start.folder) for name, task in headed.items()}
     draws = Draws(recipe.dropout, stage.seed)
     whole = Whole(encoder, heads)
     size = {"parameters": hf.parameters_of(whole), "trained": sum(p.numel() for p in keep.trained(whole).values())}
-    rows_trained = vocabulary.refusal(encoder, {task.kind for task in tasks.values()})
+    rows_trained = vocabulary.refusal(encoder, {task.kind for task in tasks.values()}, written=as_text is not None)
     trimmed = None
     if rows_trained is None:
         trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
@@ -140,7 +145,7 @@ def train(
     mean = keep.averaged(recipe.average, at)
 
     pool = root(stage).pool
-    budget = layout.micro_tokens or (MICRO if device == "cpu" else MICRO_GPU)
+    budget = layout.micro_tokens or (MICRO if device == "cpu" else MICRO_GPU) // (1 if as_text is None else WIDE)
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
     pause = SAVE_EVERY
@@ -148,7 +153,8 @@ def train(
     while state.step < len(plan):
         step = plan[state.step]
         material = materials[step.share]
-        kind, head = TRAINS[material.task.kind], heads[material.task.name]
+        kind: Steps = TRAINS[material.task.kind] if as_text is None else text
+        head = heads.get(material.task.name, NO_HEAD)
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, state.step, len(plan))
         total, targets, tokens = 0.0, 0.0, 0.0
@@ -157,7 +163,8 @@ def train(
             batch = batch_of(material.columns, rows_B, device)
             if material.task.kind == "mask":
                 batch = mask.masked(batch, tokenizer, recipe.mask_rate, stage.seed, state.step)
-            draws.at(state.step, rows_B + (step.share << 40), batch.lengths)
+            # a model that reads input and target apart never sees a row of these lengths: it goes by whole rows
+            draws.at(state.step, rows_B + (step.share << 40), batch.lengths if as_text is None else np.zeros_like(batch.lengths))
             with team.quiet(trained, last=number == len(own)):
                 with hf.autocast(device, stage.runtime.precision, cache=not team.sharded):
                     summed, count = trained(partial(_summed, kind, encoder, head, batch, pool))
@@ -184,7 +191,7 @@ def train(
         state.seconds = now - started
         if state.step in at:
             whole.eval()
-            score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision))
+            score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
             whole.train()
             state.selections.append([state.step, score])
             if team.keeps:
@@ -206,7 +213,7 @@ def train(
         keep.put(whole, best)
     if mean:
         whole.eval()
-        state.best_score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision))
+        state.best_score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
     parallel.unshard(whole, keep=team.rank == 0)
     if team.rank != 0:
         return
@@ -232,7 +239,7 @@ def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> 
             raise DataError(f"{task.name} {rows.split} {rows.language}: row {e.id} is unlabelled, so that it cannot be trained on")
 
 
-def _summed(kind: Trains, encoder: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> tuple[Tensor, int]:
+def _summed(kind: Steps, encoder: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> tuple[Tensor, int]:
     """The loss summed over a micro-batch's targets, and their number."""
     return kind.loss(kind.logits(encoder, head, batch, pool), batch)
 
@@ -274,14 +281,20 @@ def _selection_steps(steps: int, selections: int) -> frozenset[int]:
 
 
 def _select(
-    whole: Whole, model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str
-) -> float:
+    whole: Whole, model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str,
+    asked: text.Form | None,
+) -> float:  # fmt: skip
     """The mean headline score over the tasks of the mix on their English dev parts, on 0-100."""
     scores = []
     for task, made, examples, language in dev:
-        head = model.heads[task.name]
-        rows = list(whole(partial(predict_logits, model, head, task, made, pool, device, precision)))
-        answered = ANSWERS[task.kind].answers(rows, made, examples, task)
+        if asked is not None:
+            body, budget = model.encoder, MICRO // WIDE
+            written = partial(text.answers, body, model.tokenizer, asked, made, examples, task, language, device, precision, budget)
+            answered, _ = whole(written)
+        else:
+            head = model.heads[task.name]
+            rows = list(whole(partial(predict_logits, model, head, task, made, pool, device, precision)))
+            answered = ANSWERS[task.kind].answers(rows, made, examples, task)
         gold, pred = [gold_of(e) for e in examples], [a.pred for a in answered]
         scores.append(metrics.items(task.metrics[0], task, language, gold, pred).value)
     return float(np.mean(scores))

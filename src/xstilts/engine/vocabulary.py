@@ -48,8 +48,10 @@ class Trimmed:
         return replace(made, ids=np.searchsorted(self.kept, made.ids).astype(np.int32))
 
 
-def refusal(model: PreTrainedModel, kinds: Iterable[str]) -> str | None:
-    """Why nothing can be trimmed where tasks of these kinds are trained; None where it can."""
+def refusal(model: PreTrainedModel, kinds: Iterable[str], written: bool = False) -> str | None:
+    """Why nothing can be trimmed where tasks of these kinds are trained, or any kind as text (`written`); None where it can."""
+    if written:
+        return "no: as text every target token trains a softmax over the whole vocabulary"
     if "mask" in kinds:
         return "no: masked language modelling trains a softmax over the whole vocabulary"
     if not isinstance(model.get_input_embeddings(), nn.Embedding):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from xstilts.stages import (
     ALONE,
     Apertium,
     Choose,
+    Form,
     Given,
     Layout,
     Merge,
@@ -122,6 +124,11 @@ def _carry_out(stage: Stage, place: Place) -> None:
         case Pretrain():
             from xstilts.engine.pretrain import pretrain
 
+            other: Form = "heads" if stage.form == "text" else "text"
+            if (twin := place.store.find_weights(replace(stage, form=other).key)) is not None:
+                # made already, for the other form: the same weights
+                shutil.copytree(twin, place.draft / "out", ignore=shutil.ignore_patterns("manifest.json"), dirs_exist_ok=True)
+                return
             pretrain(stage, place.data, place.draft, place.emit, place.stop)
         case Train():
             from xstilts.engine.adapters import weights
