@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import fake_engine
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
+from families_maker import make
 from study_maker import file_hash, planner
 from test_parallel import PLAIN, STUDY, same
 from test_parallel import planned as planned_in_parallel
@@ -451,6 +452,12 @@ def test_what_an_adapter_needs_is_reckoned_small(planned: Any, tmp_path: Path) -
     assert trained["head"] < trained["lora"] < trained["prompt"] < trained["full"] / 2
     # two layers of 32: four square matrices and two of 32 x 64, keys and values of 16 places
     assert (trained["lora"] - trained["head"], trained["prompt"] - trained["head"]) == (2 * 2 * (4 * 64 + 2 * 96), 2 * 2 * 16 * 32)
+
+
+def test_an_architecture_that_cannot_be_tuned_so_is_refused_by_the_plan(planned: Any, tmp_path: Path) -> None:
+    make(tmp_path / "bloom", "bloom")
+    with pytest.raises(StudyError, match=r'models: "m" \(BLOOM\) cannot be trained with tuning = "prompt": its attention does not'):
+        planned(encoders={"m": {"path": "bloom"}}, recipe={"tuning": "prompt", "adapter": "fresh"})
 
 
 def test_no_key_hangs_on_what_a_way_of_tuning_does_not_read(planned: Any) -> None:

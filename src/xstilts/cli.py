@@ -803,7 +803,10 @@ def models_command(
     ]
     _print_table(head, lines)
     print("Parameters are those that are trained: of an encoder-decoder its encoder, of an image-text model its text tower.")
-    print("Every architecture has run through all task kinds that it is not refused for, on small random weights (--matrix).")
+    print(
+        "On small random weights every architecture has run all task kinds with full tuning and classification in every way of tuning, "
+        "where --matrix does not refuse it; the other kinds ran in the other ways on one architecture each."
+    )
     for note in dict.fromkeys(row.note for row in found if row.note):
         print(note)
 

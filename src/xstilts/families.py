@@ -14,7 +14,7 @@ from xstilts.task import KINDS
 
 Pool = Literal["first", "mean", "last"]
 POOLS: tuple[Pool, ...] = ("first", "mean", "last")
-TUNINGS = ("full",)  # the ways of tuning that refusal() knows
+TUNINGS = ("full", "lora", "qlora", "prompt", "head")  # see `stages.Recipe.tuning`
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,12 @@ class Family:
     tensors: tuple[tuple[str, str], ...] = ()  # of a larger checkpoint: its names of this part begin so, ours so
     becomes: str = ""  # the model_type that the part is a plain model of
     no_mask: str = ""  # why masked language modelling cannot be trained; "" where it can
+    no_lora: str = ""  # why LoRA cannot be trained on it
+    no_prompts: str = ""  # why soft prompts cannot
     note: str = ""  # what a reader of any result must know
 
 
+_APART = "its attention does not go through transformers' interface, where prompts are put before the keys"
 _ROBERTA = Family("RoBERTa", packs=True, after_padding=True)
 _T5 = Family(
     "T5", "encoder of an encoder-decoder", "T5EncoderModel", pool="mean", embeddings=("shared",), layers="encoder.block",
@@ -61,6 +64,7 @@ _BLIP = Family(
     "BLIP's text tower", "text tower", "BlipTextModel",
     note="BLIP's text tower is one 12-layer English encoder, with an English vocabulary, in BLIP base and BLIP large alike: "
     "text tasks say nothing about model size, and where most words of a language are unknown tokens, little about that language.",
+    no_prompts=_APART,
 )  # fmt: skip
 _GPT2 = replace(_LLAMA, name="GPT-2", embeddings=("wte", "wpe"), layers="h", dropout=("resid_pdrop", "embd_pdrop"))
 
@@ -72,9 +76,10 @@ FAMILIES: Mapping[str, Family] = {
     "camembert": replace(_ROBERTA, name="CamemBERT"),
     "xlm-roberta": replace(_ROBERTA, name="XLM-R"),
     "xlm-roberta-xl": replace(_ROBERTA, name="XLM-R XL"),
-    "deberta-v2": Family("DeBERTa-v2/v3", embeddings=("embeddings", "encoder.rel_embeddings")),
+    "deberta-v2": Family("DeBERTa-v2/v3", embeddings=("embeddings", "encoder.rel_embeddings"), no_prompts=_APART),
     "rembert": Family(
-        "RemBERT", no_mask="its output embeddings are not its input embeddings, and an encoder's folder does not hold them"
+        "RemBERT", no_prompts=_APART,
+        no_mask="its output embeddings are not its input embeddings, and an encoder's folder does not hold them",
     ),
     "modernbert": Family("ModernBERT", packs=True, layers="layers", dropout=("embedding_dropout", "mlp_dropout")),
     "t5": _T5,
@@ -85,15 +90,15 @@ FAMILIES: Mapping[str, Family] = {
     "qwen2": replace(_LLAMA, name="Qwen2"),
     "qwen3": replace(_LLAMA, name="Qwen3"),
     "gemma": replace(_LLAMA, name="Gemma"),
-    "gemma2": replace(_LLAMA, name="Gemma 2", packs=False),  # it caps the attention scores
+    "gemma2": replace(_LLAMA, name="Gemma 2", packs=False, no_prompts="it caps the attention scores"),
     "gemma3_text": replace(_LLAMA, name="Gemma 3"),
     "gemma3": replace(_LLAMA, name="Gemma 3", loads="Gemma3TextModel", tensors=(("language_model.model.", ""),)),
     "bloom": replace(
-        _LLAMA, name="BLOOM", packs=False, embeddings=("word_embeddings", "word_embeddings_layernorm"), layers="h",
+        _LLAMA, name="BLOOM", packs=False, no_prompts=_APART, embeddings=("word_embeddings", "word_embeddings_layernorm"), layers="h",
     ),
-    "xglm": replace(_LLAMA, name="XGLM", packs=False),
-    "gpt2": _GPT2,
-    "gpt_neo": replace(_GPT2, name="GPT-Neo", packs=False, dropout=("resid_dropout", "embed_dropout")),
+    "xglm": replace(_LLAMA, name="XGLM", packs=False, no_prompts=_APART),
+    "gpt2": replace(_GPT2, no_lora="its matrices are no linear layers of torch"),
+    "gpt_neo": replace(_GPT2, name="GPT-Neo", packs=False, no_prompts=_APART, dropout=("resid_dropout", "embed_dropout")),
     "gpt_neox": replace(_LLAMA, name="GPT-NeoX", embeddings=("embed_in",), dropout=("hidden_dropout",)),
     "blip_text_model": _BLIP,
     "blip": replace(_BLIP, tensors=(("text_model.", ""), ("text_encoder.", ""))),
@@ -130,7 +135,8 @@ def refusal(family: Family, kind: str, tuning: str = "full") -> str | None:
     """Why a task kind cannot be trained or scored on a family in a way of tuning (one of TUNINGS); None where it can."""
     if kind == "mask" and family.no_mask:
         return family.no_mask
-    return None
+    reasons = {"lora": family.no_lora, "qlora": family.no_lora, "prompt": family.no_prompts}
+    return reasons.get(tuning) or None
 
 
 def matrix() -> Iterator[tuple[str, str, str, str | None]]:

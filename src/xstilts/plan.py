@@ -233,6 +233,13 @@ def tuned(recipe: Recipe, start: Start, named: str) -> Recipe:
     return recipe
 
 
+def _check_tuning(name: str, family: Family, stages: Iterable[Stage]) -> None:
+    """What a way of tuning cannot do with an architecture is said before anything runs."""
+    for tuning in dict.fromkeys(stage.recipe.tuning for stage in stages if isinstance(stage, Train)):
+        if reason := refusal(family, "classify", tuning):
+            raise StudyError(f'models: "{name}" ({family.name}) cannot be trained with tuning = "{tuning}": {reason}')
+
+
 def parts_of(study: Study, task: Task) -> Parts:
     """The splits that serve as the task's parts in this study. Raises StudyError for an unknown split."""
     own = study.splits.get(task.name)
@@ -317,6 +324,8 @@ class _Planner:
             for cell in self._cells(name, start, runtime):
                 cells.append(cell)
                 if cell.predict.key not in stages:
+                    if name in families:
+                        _check_tuning(name, families[name], lineage(cell.predict))
                     stages.update((stage.key, stage) for stage in lineage(cell.predict) if stage.key not in stages)
         return Plan(
             study=study,

@@ -110,7 +110,7 @@ def train(
         return made
 
     for task in (task_of(share.rows.task) for share in stage.mix):
-        if reason := refusal(hf.family(encoder), task.kind):
+        if reason := refusal(hf.family(encoder), task.kind, recipe.tuning):
             raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
     materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows, as_text)) for share in stage.mix]
     dev = [(task_of(rows.task), columns_of(rows, asked), load(rows), rows.language) for rows in stage.select]
