@@ -33,6 +33,9 @@ FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 6
 # What a worker holds before any model (measured by `benchmarks/estimate.py`): torch, transformers, a tokenizer, kernels of the first step.
 PROCESS = 470 << 20
 PIECE = 570  # and for every piece of a tokenizer
+# On a CPU what comes and goes takes so many times its size: the C library keeps what it was given (`executors.local`), steps differ in
+# their tokens, and blocks seldom fit into what has become free (measured: 1.5 on 6 layers of 384 after 24 steps, 1.35 on 12 of 768).
+SPARE = 1.4
 # Of a GPU's memory: CUDA's context and the libraries' workspaces. Not measured here.
 PROCESS_GPU = 700 << 20
 
@@ -457,14 +460,13 @@ def activations(model: Shape, tuning: Tuning, passes: Passes, precision: str, ch
 
 def train_memory(
     model: Shape, tuning: Tuning, passes: Passes, precision: str, heads: int = 0, best: bool = True, device: str = "cpu",
-    layout: Layout = ALONE,
+    layout: Layout = ALONE, chosen: Passes | None = None,
 ) -> Memory:  # fmt: skip
     """The peak of a training's process: on a CPU all of it; on a GPU what lies in its memory (`host_memory` is the rest).
 
-    A best state that is kept lies on the host. Where the word table is trimmed, its full form waits there for the end too. On a CPU
-    nothing takes the room of anything else: the C library keeps what it was given (`executors.local`), and large blocks seldom fit
-    into what has become free (measured: with sharing reckoned in, estimates were 12 to 25 % too low). On a GPU gradients come as
-    what was kept goes, unless those of an earlier micro-batch are there already.
+    `chosen` are the batches that a selection predicts. A best state that is kept lies on the host. Where the word table is trimmed, its
+    full form waits there for the end too. On a CPU nothing takes the room of anything else, see `SPARE`; on a GPU gradients come as what
+    was kept goes, unless those of an earlier micro-batch are there already.
     """
     sharded = layout.parallel == "fsdp" and layout.size > 1
     share = layout.size if sharded else 1
@@ -481,6 +483,9 @@ def train_memory(
         # 2304.11277, section 3.3); a whole gradient and the buffer that it is reduced from
         outside = held - model.layers
         passing += FP32 * (outside + 3 * widest.parameters + (2 * max(outside, widest.parameters) if tuning.body else 0))
+    kept = activations(model, tuning, passes, precision, layout.checkpointing) + passing
+    selecting = _alive(model, chosen, precision) if chosen is not None else 0.0
+    kept = SPARE * (kept + selecting) if device == "cpu" else max(kept, selecting)
     put_back = device == "cpu" and tuning.rows is not None
     return Memory(
         process=_process(model, device),
@@ -488,7 +493,7 @@ def train_memory(
         gradients=round(FP32 * changed / share),
         moments=round(2 * FP32 * changed / share),
         best=round(FP32 * (held if tuning.body else changed) / share) if best and device == "cpu" else 0,
-        kept=round(activations(model, tuning, passes, precision, layout.checkpointing) + passing),
+        kept=round(kept),
         logits=round(passes.logits * model.vocabulary * LOGIT),
         table=FP32 * model.words if put_back else 0,
         shared=device != "cpu" and passes.many == 1,
@@ -510,11 +515,6 @@ def _matrices(model: Shape) -> int:
 
 def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0, device: str = "cpu", weight: float = FP32) -> Memory:
     """The peak of a prediction's process (on a GPU: of its memory): the weights, and what is alive inside one layer."""
-    each = FP32 if precision == "fp32" else BF16
-    alive = 0.0
-    for stack in model.stacks:
-        attention = 2 * stack.hidden * FP32 + each * (3 * stack.queries + 2 * stack.keys + 2 * stack.heads * passes.length)
-        alive = max(alive, attention, 2 * stack.hidden * FP32 + each * 2 * _feeds(stack) * stack.inner)
     copies = BF16 * _matrices(model) if precision == "bf16" else 0
     return Memory(
         process=_process(model, device),
@@ -522,11 +522,20 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
         gradients=0,
         moments=0,
         best=0,
-        kept=round(passes.tokens * alive),
+        kept=round((SPARE if device == "cpu" else 1) * _alive(model, passes, precision)),
         logits=round(passes.logits * model.vocabulary * 2 * FP32),
         table=0,
         shared=False,
     )
+
+
+def _alive(model: Shape, passes: Passes, precision: str) -> float:
+    """Bytes of the states that are alive at once inside the widest layer of a prediction."""
+    each, most = FP32 if precision == "fp32" else BF16, 0.0
+    for stack in model.stacks:
+        attention = 2 * stack.hidden * FP32 + each * (3 * stack.queries + 2 * stack.keys + 2 * stack.heads * passes.length)
+        most = max(most, attention, 2 * stack.hidden * FP32 + each * 2 * _feeds(stack) * stack.inner)
+    return passes.tokens * most
 
 
 def host_memory(model: Shape, tuning: Tuning, heads: int = 0, best: bool = True) -> int:

@@ -246,9 +246,11 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
         tokens = math.ceil(tokens * (1 + (longest * mean / square - 1) / math.ceil(step / max(budget, most))))
     hidden = recipe.mask_rate if masks else 0.0
     passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
+    looked_at = max((each.examples * each.mean for each in dev), default=0.0) if recipe.selections else 0.0
+    selecting = Passes(math.ceil(min(looked_at, arithmetic.BATCH)), longest) if looked_at else None
     # The last state is not copied when it is the best, and one selection is of the last.
     copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
-    memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout)
+    memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout, selecting)
     operations = arithmetic.training(
         shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean, checkpointing=layout.checkpointing
     )
