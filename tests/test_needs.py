@@ -116,7 +116,7 @@ def test_run_refuses_before_any_work(place: Path, xstilts: Any, monkeypatch: pyt
     # each of two stages fits, both together do not
     monkeypatch.setattr(machine, "memory", lambda: Room(GIB, 900 << 20))
     code, out, err = xstilts("run", "small.toml", "--offline", "--device", "cpu", "--jobs", "2")
-    assert (code, began) == (2, []) and err.startswith("error: 2 stages at once need about 0.9 GiB of memory (")
+    assert (code, began) == (2, []) and err.startswith("error: 2 stages at once need about 1.0 GiB of memory (")
     assert "use --jobs 1, or --even-if-too-big" in err
     for words in (("--jobs", "1"), ("--jobs", "2", "--even-if-too-big")):
         with pytest.raises(AttributeError):  # the run that was put in its place gives no outcome

@@ -34,8 +34,8 @@ FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 6
 PROCESS = 470 << 20
 PIECE = 570  # and for every piece of a tokenizer
 # On a CPU what comes and goes takes so many times its size: the C library keeps what it was given (`executors.local`), steps differ in
-# their tokens, and blocks seldom fit into what has become free (measured: 1.5 on 6 layers of 384 after 24 steps, 1.35 on 12 of 768).
-SPARE = 1.4
+# their tokens, and blocks seldom fit into what has become free (measured after 8 to 24 steps: 1.35 and 1.5 in fp32, 1.9 in bf16).
+SPARE = 1.5
 # Of a GPU's memory: CUDA's context and the libraries' workspaces. Not measured here.
 PROCESS_GPU = 700 << 20
 
