@@ -144,9 +144,11 @@ def one(kind: str, name: str, folder: Path, steps: int, threads: int) -> None:
     if kind == "build":
         build(case, folder / "model")
     elif kind == "train":
+        from xstilts.engine import adapters
         from xstilts.engine.train import train
 
-        train(trained, folder / "model", task, load, folder / "draft", folder / "cache", lambda _: None, lambda: False)
+        start = adapters.weights(trained.start, lambda _: folder / "model")
+        train(trained, start, task, load, folder / "draft", folder / "cache", lambda _: None, lambda: False)
     else:
         from xstilts.engine.kinds import encoded
         from xstilts.engine.model import Model, load_head

@@ -67,6 +67,7 @@ def made(family: str, whole: bool = False) -> tuple[Any, arithmetic.Shape]:
             setattr(config, name, 0.0)
     if hasattr(config, "hidden_dropout_prob"):
         config.hidden_dropout_prob = 0.1
+    config.use_cache = False  # as hf.load_encoder has it
     kind: Any = transformers.MODEL_MAPPING[type(config)]
     extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
     model = AutoModel.from_config(config, **extra)

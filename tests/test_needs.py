@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from engine_maker import make_model
 from study_maker import planner
@@ -100,7 +101,7 @@ def test_plan_marks_what_does_not_fit_here_without_measuring_it(place: Path, xst
 
 
 def test_a_model_that_nothing_is_known_of_is_said_to_be_unknown(place: Path, xstilts: Any) -> None:
-    Path("big.toml").write_text(STUDY.replace("meta-llama/Llama-2-7b-hf", "someone/something"))
+    Path("big.toml").write_text(STUDY.replace('"meta-llama/Llama-2-7b-hf"', '"someone/something"\npool = "last"'))
     code, out, _ = xstilts("plan", "big.toml", "--on", "l4", "--offline")
     assert code == 0 and re.search(r"^  train llama: mini-pos +unknown until it has been fetched or made$", out, re.MULTILINE)
 
@@ -214,7 +215,13 @@ def test_memory_is_what_the_control_group_leaves(tmp_path: Path) -> None:
 def test_a_config_of_the_hub_cache_goes_before_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     where = models.Hub("google/mt5-small", "0" * 40)
     path = tmp_path / "config.json"
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_, **__: str(path) if path.exists() else None)
+
+    def cached(*_: object, **__: object) -> str:
+        if not path.exists():
+            raise LocalEntryNotFoundError("not there")
+        return str(path)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", cached)
     assert (models.config(where) or {})["d_model"] == 512
     path.write_text('{"d_model": 8}')
     assert models.config(where) == {"d_model": 8}

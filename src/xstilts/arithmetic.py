@@ -425,10 +425,10 @@ KEPT: Mapping[str, tuple[Kept, Kept]] = {
     "siglip_text_model": (Kept(16, 8, 8, 8, 4, 4), Kept(16, 4, 4, 4, 2, 4)),
     "t5": (Kept(32, 8, 8, 12, 12, 10), Kept(30, 8, 8, 6, 12, 10)),
     "mt5": (Kept(32, 8, 8, 32, 12, 10), Kept(30, 8, 8, 16, 12, 10)),
-    "llama": (Kept(24, 8, 8, 16, 4, 8), Kept(26, 4, 4, 8, 2, 8)),
-    "qwen3": (Kept(24, 16, 16, 16, 4, 8), Kept(26, 10, 10, 8, 2, 8)),
+    "llama": (Kept(24, 12, 8, 16, 4, 8), Kept(26, 6, 4, 8, 2, 8)),
+    "qwen3": (Kept(24, 20, 16, 16, 4, 8), Kept(26, 12, 10, 8, 2, 8)),
     "gemma2": (Kept(40, 16, 0, 16, 8, 8), Kept(42, 8, 0, 8, 8, 8)),
-    "gemma3_text": (Kept(40, 16, 16, 16, 4, 8), Kept(42, 10, 10, 8, 2, 8)),
+    "gemma3_text": (Kept(40, 20, 16, 16, 4, 8), Kept(42, 12, 10, 8, 2, 8)),
     "bloom": (Kept(16, 8, 8, 8, 4, 8), Kept(12, 4, 4, 4, 6, 8)),
     "xglm": (Kept(24, 8, 8, 8, 10, 4), Kept(20, 4, 4, 4, 12, 4)),
 }
@@ -486,7 +486,7 @@ def train_memory(
     kept = activations(model, tuning, passes, precision, layout.checkpointing) + passing
     selecting = _alive(model, chosen, precision) if chosen is not None else 0.0
     kept = SPARE * (kept + selecting) if device == "cpu" else max(kept, selecting)
-    put_back = device == "cpu" and tuning.rows is not None
+    put_back = device == "cpu" and tuning.rows is not None and tuning.body
     return Memory(
         process=_process(model, device),
         weights=round(weights + (FP32 * model.words if put_back else 0)),  # the file of the full table is mapped

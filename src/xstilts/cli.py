@@ -471,7 +471,7 @@ def _planned(place: Place, name: str) -> tuple[Store, Plan]:
     study = read_study(name)
     store = place.open()
     provide(study, place.data, place.offline)
-    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data))
+    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data), offline=place.offline)
 
 
 def _names(made: Plan) -> dict[str, str]:
@@ -623,9 +623,10 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         question=study.question,
         command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
         notes=(study.notes,) if study.notes else (),
-        model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
+        model_notes=_model_notes(made),
         parameters={**made.parameters, **counted},
         series=made.series,
+        written=_written(made, manifests),
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
         ),
@@ -636,6 +637,9 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
             "Translations": tuple(_translated(made, manifests)),
             "Layers of retrieval": tuple(_layers(made, manifests)),
             "Searches": tuple(_chosen(made, choices)),
+            "Unknown tokens (more than 1 % of a language's test text: its words are mostly not in the vocabulary's pieces)": tuple(
+                _unknown(made, manifests)
+            ),
         },
         caps=_caps(study),
         versions={**versions(), **where},
@@ -644,6 +648,28 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         seen=seen_before(made, place.data),
         texts=text_facts(made, store, place.data),
     )
+
+
+def _model_notes(made: Plan) -> dict[str, str]:
+    """What a reader must know of a model: the study's own words, and what is true of its architecture."""
+    found = {}
+    for name in made.study.models:
+        own = made.study.encoders[name].notes if name in made.study.encoders else ""
+        of_kind = made.families[name].note if name in made.families else ""
+        if own or of_kind:
+            found[name] = f"{own} {of_kind}".strip()
+    return found
+
+
+def _unknown(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The languages of whose test text more than 1 % is unknown tokens, by model and target."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for cell in made.cells:
+        rate = float(manifests.get(cell.predict.key, {}).get("facts", {}).get("unk_rate", 0.0))
+        if rate > 0.01:
+            found.setdefault((cell.model, cell.target), {})[cell.language] = rate
+    for (model, target), rates in found.items():
+        yield f"{model}, {target}: {', '.join(f'{code} {rate:.1%}' for code, rate in rates.items())}"
 
 
 def _translated(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -684,6 +710,31 @@ def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[
         yield f"{target}, {model} after {step}: {at}; {other:.1f} at the last, {rows[0][2]}"
 
 
+# what is said of written answers where it is above 0, as `engine.predict.outputs` counts it
+_OUTPUTS = {"wrong_script": "in a wrong script", "not_in_input": "not in the input"}
+
+
+def _written(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """By model, the shares of its written answers that could not be right: mean over languages and seeds, then the languages."""
+    found: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
+    for cell in made.cells:
+        facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
+        for name in _OUTPUTS.keys() & facts.keys():
+            own = found.setdefault((cell.model, cell.target, cell.intermediate), {}).setdefault(name, {})
+            own.setdefault(cell.language, []).append(float(facts[name]))
+    lines: dict[str, list[str]] = {}
+    for (model, target, step), shares in found.items():
+        texts = []
+        for name, words in _OUTPUTS.items():
+            means = {code: sum(each) / len(each) for code, each in shares.get(name, {}).items()}
+            if any(means.values()):
+                each = ", ".join(f"{code} {share:.1%}" for code, share in sorted(means.items(), key=lambda item: -item[1]) if share)
+                texts.append(f"{sum(means.values()) / len(means):.1%} {words} ({each})")
+        if texts:
+            lines.setdefault(model, []).append(f"{target} after {step}: {'; '.join(texts)}")
+    return {model: tuple(each) for model, each in lines.items()}
+
+
 def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:
     """What each search chose on the English dev part, and what it took."""
     from xstilts.progress import label, span
@@ -716,7 +767,51 @@ def _caps(study: Study) -> tuple[str, ...]:
     return tuple(lines)
 
 
-# ---- tasks, check ----
+# ---- models, tasks, check ----
+
+
+@app.command("models", epilog=ANYWHERE)
+def models_command(
+    matrix: Annotated[bool, typer.Option("--matrix", help="Show what each architecture can be trained on, and how.")] = False,
+    json_: Json = False,
+) -> None:
+    """List the known models and what has been run of each, or with --matrix: architectures x task kinds x ways of tuning."""
+    from xstilts.families import matrix as cells
+    from xstilts.models import known
+
+    if matrix:
+        rows = [
+            {"architecture": name, "kind": kind, "tuning": tuning, "answer": f"refused: {reason}" if reason else "runs"}
+            for name, kind, tuning, reason in cells()
+        ]
+        if json_:
+            _print_json(rows)
+            return
+        _print_table(("architecture", "task kind", "tuning", ""), [tuple(row.values()) for row in rows])
+        return
+    found = known()
+    if json_:
+        _print_json([{**asdict(row), "shape": row.shape} for row in found])
+        return
+    head = ("model", "architecture", "kind", "parameters", "layers x hidden", "repository", "licence", "run with trained weights")
+    lines = [
+        (
+            *(row.name, row.family, row.shape, f"{row.parameters:,.1f} M", f"{row.layers} x {row.hidden}", row.repository),
+            *(row.licence or "see repository", row.ran or "no"),
+        )
+        for row in found
+    ]
+    _print_table(head, lines)
+    print("Parameters are those that are trained: of an encoder-decoder its encoder, of an image-text model its text tower.")
+    print("Every architecture has run through all task kinds that it is not refused for, on small random weights (--matrix).")
+    for note in dict.fromkeys(row.note for row in found if row.note):
+        print(note)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command(epilog=ANYWHERE)
@@ -1175,8 +1270,8 @@ def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: b
 
 
 COMMANDS = (
-    *("run", "plan", "report", "claims", "review", "compare", "status", "tasks", "check", "score", "submit", "import", "why", "gc"),
-    *("pretrain", "export", "serve", "bench"),
+    *("run", "plan", "report", "claims", "review", "compare", "status", "models", "tasks", "check", "score", "submit", "import", "why"),
+    *("gc", "pretrain", "export", "serve", "bench"),
 )
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 

@@ -27,7 +27,22 @@ from xstilts.models import size as model_size
 from xstilts.needs import Counts, Line, Need, lines, need, shapes
 from xstilts.plan import Plan
 from xstilts.run import rivals
-from xstilts.stages import Apertium, Choose, Given, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, Translate, parents, root
+from xstilts.stages import (
+    Apertium,
+    Choose,
+    Given,
+    Merge,
+    Predict,
+    Pretrain,
+    Rows,
+    Runtime,
+    Stage,
+    Train,
+    Translate,
+    parents,
+    recipe_of,
+    root,
+)
 from xstilts.store import Store, write_json
 from xstilts.translations import named
 
@@ -174,7 +189,8 @@ def disk(
             own = int(1.5 * counts.characters(stage.rows))
             then += own
         else:
-            own = 4 * size + 3_000_000 if size is not None else 0
+            whole = not isinstance(stage, Train | Choose) or recipe_of(stage).tuning == "full"  # else heads and an adapter alone
+            own = 4 * size * whole + 3_000_000 if size is not None else 0
             biggest = max(biggest, own)
             match plan.study.keep:
                 case "all":
@@ -237,10 +253,11 @@ def _kept(store: Store, name: str, measured: Callable[[], float]) -> float:
 
 
 def _sort(stage: Stage, shape: Shape) -> str:
-    """Stages of one sort run at one rate: what they do, the model's size, precision, threads, device."""
+    """Stages of one sort run at one rate: what they do, the model's size and form, precision, threads, device."""
     stack, runtime = shape.stacks[0], stage.runtime
     size = f"{stack.hidden}x{stack.layers}/{shape.parameters}"
-    return f"{type(stage).__name__} {size} {runtime.precision} {runtime.threads} {runtime.device}"
+    form = "" if isinstance(stage, Translate) or root(stage).form == "heads" else " text"
+    return f"{type(stage).__name__} {size} {runtime.precision} {runtime.threads} {runtime.device}{form}"
 
 
 def _finished(plan: Plan, store: Store, known: Mapping[str, Shape]) -> tuple[dict[str, float], int]:

@@ -17,6 +17,7 @@ from xstilts import arithmetic, machine, models
 from xstilts.arithmetic import Memory, Passes, Shape, Tuning
 from xstilts.canon import key_of
 from xstilts.errors import ModelError
+from xstilts.families import FAMILIES
 from xstilts.machine import Device, Room
 from xstilts.plan import Plan
 from xstilts.rows import load
@@ -26,8 +27,6 @@ from xstilts.tasks import task as find_task
 
 BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
 SPECIAL = 3  # special tokens of a row
-# Families whose rows are packed and whose word table is trimmed (`engine.hf`, `engine.vocabulary`).
-PACKED = ("bert", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +231,7 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
 
     masks = any(task.kind == "mask" for task in tasks.values())
     text = examples * mean / max(1.0, recipe.epochs) + sum(each.examples * each.mean for each in dev)
-    rows = pieces(text, shape.vocabulary) if shape.family in PACKED and not masks else None
+    rows = pieces(text, shape.vocabulary) if shape.family in FAMILIES and not masks else None
     tuning = tuning_of(recipe, rows)
     heads = sum(arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary) for task in tasks.values())
     budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU)
@@ -242,7 +241,7 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
     step = max(most, step / layout.size)
     tokens = math.ceil(min(step, max(budget, most)))
     longest = math.ceil(max(each.longest for _, each in read))
-    if shape.family not in PACKED:  # rows of a micro-batch are padded to its longest
+    if not (shape.family in FAMILIES and FAMILIES[shape.family].packs):  # rows of a micro-batch are padded to its longest
         tokens = math.ceil(tokens * (1 + (longest * mean / square - 1) / math.ceil(step / max(budget, most))))
     hidden = recipe.mask_rate if masks else 0.0
     passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
@@ -265,7 +264,16 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
 
 def tuning_of(recipe: Recipe, rows: int | None) -> Tuning:
     """What a recipe trains of a model; `rows` of its word table take part (None: all)."""
-    return Tuning(embeddings=not recipe.freeze_embeddings, frozen=recipe.freeze_layers, rows=rows)
+    full = Tuning(embeddings=not recipe.freeze_embeddings, frozen=recipe.freeze_layers, rows=rows)
+    match recipe.tuning:
+        case "full":
+            return full
+        case "head":
+            return replace(full, body=False)
+        case "prompt":
+            return replace(full, body=False, prompt=recipe.prompt_length)
+        case "lora" | "qlora":  # weights of four bits are loaded with 32 first
+            return replace(full, body=False, rank=recipe.rank)
 
 
 def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> Need:

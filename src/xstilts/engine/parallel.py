@@ -216,13 +216,6 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give every weight the value that `state` holds of it: of a sharded one this process's part."""
-    with torch.no_grad():
-        for name, value in whole.state_dict().items():
-            local(value).copy_(state[name])
-
-
 def unshard(whole: nn.Module, keep: bool) -> None:
     """Put whole weights on the CPU in place of sharded ones where `keep`; all processes have to ask. It cannot be trained on."""
     for module in whole.modules():
