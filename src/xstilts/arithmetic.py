@@ -26,6 +26,7 @@ from xstilts.stages import ALONE, Layout
 MICRO = 4096  # tokens a micro-batch of a training on a CPU: changes speed and memory, not results beyond rounding
 MICRO_GPU = 16384
 BATCH = 8192  # tokens a batch of a prediction: changes speed and memory, not answers
+WIDE = 4  # as text both have so many times fewer tokens: a logit for every piece at every target token, keys and values of every layer
 
 FP32, BF16 = 4, 2  # bytes
 FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 64 of them (Dettmers et al. 2023, arXiv 2305.14314)
@@ -110,6 +111,7 @@ class Passes:
     length: int
     many: int = 1
     logits: float = 0.0  # positions of a micro-batch that have a logit for every piece of the vocabulary
+    written: int = 0  # tokens in the decoder of a model that has an encoder too
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,15 +449,16 @@ def kept_by(model: Shape, precision: str) -> Kept:
 def activations(model: Shape, tuning: Tuning, passes: Passes, precision: str, checkpointing: bool = False) -> float:
     """Bytes that the forward pass over a micro-batch keeps for the backward pass (its logits apart)."""
     kept = kept_by(model, precision)
-    layers, largest, below = 0.0, 0.0, _below(model, tuning)
+    layers, largest, below = 0.0, 0.0, _below(model, tuning)  # bytes of all tokens; of one token
     for number, stack in enumerate(model.stacks):
+        tokens = passes.written if number else passes.tokens
         token = kept.hidden * stack.hidden + kept.query * stack.queries + kept.key * stack.keys + kept.inner * stack.inner
         token += kept.score * stack.heads * passes.length + kept.span * model.span * stack.hidden / passes.length
         through = stack.layers * (1 - below if number == 0 else 1)
-        layers += through * (FP32 * stack.hidden if checkpointing else token)
+        layers += tokens * through * (FP32 * stack.hidden if checkpointing else token)
         largest = max(largest, token)
     once = 0.0 if below else kept.once * model.hidden
-    return passes.tokens * (layers + once + (largest if checkpointing else 0.0))
+    return layers + (passes.tokens + passes.written) * once + (passes.tokens * largest if checkpointing else 0.0)
 
 
 def train_memory(
