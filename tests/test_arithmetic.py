@@ -237,10 +237,10 @@ def test_memory_by_hand() -> None:
     })  # fmt: skip
     assert (shape.words, shape.embedding, shape.layers) == (800, (100 + 10 + 2) * 8 + 16, 2 * 600)
     parameters, kept = 912 + 1200, 5 * (2 * (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3) + 8 * 8)
-    passing = 5 * 4 * 2 * (8 + 16)
+    passing, spare = 5 * 4 * 2 * (8 + 16), arithmetic.SPARE
     found = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", heads=4)
     assert (found.weights, found.gradients, found.moments) == (4 * (parameters + 4), 4 * (parameters + 4), 8 * (parameters + 4))
-    assert (found.best, found.kept, found.table) == (4 * (parameters + 4), kept + passing, 0)
+    assert (found.best, found.kept, found.table) == (4 * (parameters + 4), round(spare * (kept + passing)), 0)
     assert found.peak == found.process + 5 * found.weights + found.kept
     # 20 of the 100 rows take part; the whole table waits beside them
     trimmed = arithmetic.train_memory(shape, Tuning(rows=20), Passes(5, 3), "fp32", best=False)
@@ -254,7 +254,7 @@ def test_memory_by_hand() -> None:
     # bf16: cast copies of the matrices, and the table of `Kept`
     half = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "bf16")
     assert half.weights == 4 * parameters + 2 * 1024
-    assert half.kept == 5 * (2 * (20 * 8 + 8 * 8 + 4 * 16 + 2 * 2 * 3) + 8 * 8) + passing // 2
+    assert half.kept == round(spare * (5 * (2 * (20 * 8 + 8 * 8 + 4 * 16 + 2 * 2 * 3) + 8 * 8) + passing // 2))
     # adapters of rank 3 on all matrices; weights of four bits
     lora = arithmetic.train_memory(shape, Tuning(body=False, rank=3, weight=arithmetic.FOUR_BIT), Passes(5, 3), "fp32")
     own = 2 * 3 * (4 * (8 + 8) + 2 * (8 + 16))
@@ -267,8 +267,11 @@ def test_memory_by_hand() -> None:
     assert sharded.kept == copied.kept + 4 * (912 + 3 * 600) + 8 * 912  # gathered: all but the layers, three layers; a gradient, twice
     # checkpointing: the inputs of the layers, and one layer in full
     again = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", layout=Layout(checkpointing=True))
-    assert again.kept == 5 * (2 * 4 * 8 + 8 * 8 + (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3)) + passing
+    assert again.kept == round(spare * (5 * (2 * 4 * 8 + 8 * 8 + (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3)) + passing))
     # a softmax over the vocabulary for 7 positions; a prediction
     assert arithmetic.train_memory(shape, Tuning(), Passes(5, 3, logits=7), "fp32").logits == 7 * 100 * 16
     answers = arithmetic.predict_memory(shape, Passes(5, 3), "fp32", heads=4)
-    assert (answers.weights, answers.kept) == (4 * (parameters + 4), 5 * (4 * 16 + 4 * (5 * 8 + 2 * 2 * 3)))
+    alive = 5 * (4 * 16 + 4 * (5 * 8 + 2 * 2 * 3))
+    assert (answers.weights, answers.kept) == (4 * (parameters + 4), round(spare * alive))
+    chosen = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", chosen=Passes(5, 3))
+    assert chosen.kept == round(spare * (kept + passing + alive))

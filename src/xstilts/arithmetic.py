@@ -26,6 +26,7 @@ from xstilts.stages import ALONE, Layout
 MICRO = 4096  # tokens a micro-batch of a training on a CPU: changes speed and memory, not results beyond rounding
 MICRO_GPU = 16384
 BATCH = 8192  # tokens a batch of a prediction: changes speed and memory, not answers
+WIDE = 4  # as text both have so many times fewer tokens: a logit for every piece at every target token, keys and values of every layer
 
 FP32, BF16 = 4, 2  # bytes
 FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 64 of them (Dettmers et al. 2023, arXiv 2305.14314)
@@ -33,6 +34,9 @@ FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 6
 # What a worker holds before any model (measured by `benchmarks/estimate.py`): torch, transformers, a tokenizer, kernels of the first step.
 PROCESS = 470 << 20
 PIECE = 570  # and for every piece of a tokenizer
+# On a CPU what comes and goes takes so many times its size: the C library keeps what it was given (`executors.local`), steps differ in
+# their tokens, and blocks seldom fit into what has become free (measured after 8 to 24 steps: 1.35 and 1.5 in fp32, 1.9 in bf16).
+SPARE = 1.5
 # Of a GPU's memory: CUDA's context and the libraries' workspaces. Not measured here.
 PROCESS_GPU = 700 << 20
 
@@ -107,6 +111,7 @@ class Passes:
     length: int
     many: int = 1
     logits: float = 0.0  # positions of a micro-batch that have a logit for every piece of the vocabulary
+    written: int = 0  # tokens in the decoder of a model that has an encoder too
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,27 +449,27 @@ def kept_by(model: Shape, precision: str) -> Kept:
 def activations(model: Shape, tuning: Tuning, passes: Passes, precision: str, checkpointing: bool = False) -> float:
     """Bytes that the forward pass over a micro-batch keeps for the backward pass (its logits apart)."""
     kept = kept_by(model, precision)
-    layers, largest, below = 0.0, 0.0, _below(model, tuning)
+    layers, largest, below = 0.0, 0.0, _below(model, tuning)  # bytes of all tokens; of one token
     for number, stack in enumerate(model.stacks):
+        tokens = passes.written if number else passes.tokens
         token = kept.hidden * stack.hidden + kept.query * stack.queries + kept.key * stack.keys + kept.inner * stack.inner
         token += kept.score * stack.heads * passes.length + kept.span * model.span * stack.hidden / passes.length
         through = stack.layers * (1 - below if number == 0 else 1)
-        layers += through * (FP32 * stack.hidden if checkpointing else token)
+        layers += tokens * through * (FP32 * stack.hidden if checkpointing else token)
         largest = max(largest, token)
     once = 0.0 if below else kept.once * model.hidden
-    return passes.tokens * (layers + once + (largest if checkpointing else 0.0))
+    return layers + (passes.tokens + passes.written) * once + (passes.tokens * largest if checkpointing else 0.0)
 
 
 def train_memory(
     model: Shape, tuning: Tuning, passes: Passes, precision: str, heads: int = 0, best: bool = True, device: str = "cpu",
-    layout: Layout = ALONE,
+    layout: Layout = ALONE, chosen: Passes | None = None,
 ) -> Memory:  # fmt: skip
     """The peak of a training's process: on a CPU all of it; on a GPU what lies in its memory (`host_memory` is the rest).
 
-    A best state that is kept lies on the host. Where the word table is trimmed, its full form waits there for the end too. On a CPU
-    nothing takes the room of anything else: the C library keeps what it was given (`executors.local`), and large blocks seldom fit
-    into what has become free (measured: with sharing reckoned in, estimates were 12 to 25 % too low). On a GPU gradients come as
-    what was kept goes, unless those of an earlier micro-batch are there already.
+    `chosen` are the batches that a selection predicts. A best state that is kept lies on the host. Where the word table is trimmed, its
+    full form waits there for the end too. On a CPU nothing takes the room of anything else, see `SPARE`; on a GPU gradients come as what
+    was kept goes, unless those of an earlier micro-batch are there already.
     """
     sharded = layout.parallel == "fsdp" and layout.size > 1
     share = layout.size if sharded else 1
@@ -481,6 +486,9 @@ def train_memory(
         # 2304.11277, section 3.3); a whole gradient and the buffer that it is reduced from
         outside = held - model.layers
         passing += FP32 * (outside + 3 * widest.parameters + (2 * max(outside, widest.parameters) if tuning.body else 0))
+    kept = activations(model, tuning, passes, precision, layout.checkpointing) + passing
+    selecting = _alive(model, chosen, precision) if chosen is not None else 0.0
+    kept = SPARE * (kept + selecting) if device == "cpu" else max(kept, selecting)
     put_back = device == "cpu" and tuning.rows is not None and tuning.body
     return Memory(
         process=_process(model, device),
@@ -488,7 +496,7 @@ def train_memory(
         gradients=round(FP32 * changed / share),
         moments=round(2 * FP32 * changed / share),
         best=round(FP32 * (held if tuning.body else changed) / share) if best and device == "cpu" else 0,
-        kept=round(activations(model, tuning, passes, precision, layout.checkpointing) + passing),
+        kept=round(kept),
         logits=round(passes.logits * model.vocabulary * LOGIT),
         table=FP32 * model.words if put_back else 0,
         shared=device != "cpu" and passes.many == 1,
@@ -510,11 +518,6 @@ def _matrices(model: Shape) -> int:
 
 def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0, device: str = "cpu", weight: float = FP32) -> Memory:
     """The peak of a prediction's process (on a GPU: of its memory): the weights, and what is alive inside one layer."""
-    each = FP32 if precision == "fp32" else BF16
-    alive = 0.0
-    for stack in model.stacks:
-        attention = 2 * stack.hidden * FP32 + each * (3 * stack.queries + 2 * stack.keys + 2 * stack.heads * passes.length)
-        alive = max(alive, attention, 2 * stack.hidden * FP32 + each * 2 * _feeds(stack) * stack.inner)
     copies = BF16 * _matrices(model) if precision == "bf16" else 0
     return Memory(
         process=_process(model, device),
@@ -522,11 +525,20 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
         gradients=0,
         moments=0,
         best=0,
-        kept=round(passes.tokens * alive),
+        kept=round((SPARE if device == "cpu" else 1) * _alive(model, passes, precision)),
         logits=round(passes.logits * model.vocabulary * 2 * FP32),
         table=0,
         shared=False,
     )
+
+
+def _alive(model: Shape, passes: Passes, precision: str) -> float:
+    """Bytes of the states that are alive at once inside the widest layer of a prediction."""
+    each, most = FP32 if precision == "fp32" else BF16, 0.0
+    for stack in model.stacks:
+        attention = 2 * stack.hidden * FP32 + each * (3 * stack.queries + 2 * stack.keys + 2 * stack.heads * passes.length)
+        most = max(most, attention, 2 * stack.hidden * FP32 + each * 2 * _feeds(stack) * stack.inner)
+    return passes.tokens * most
 
 
 def host_memory(model: Shape, tuning: Tuning, heads: int = 0, best: bool = True) -> int:

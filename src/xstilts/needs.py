@@ -23,10 +23,12 @@ from xstilts.plan import Plan
 from xstilts.rows import load
 from xstilts.stages import ALONE, Layout, Predict, Pretrain, Recipe, Rows, Stage, Train, root
 from xstilts.store import Store, write_json
+from xstilts.task import Task
 from xstilts.tasks import task as find_task
 
 BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
 SPECIAL = 3  # special tokens of a row
+WRITTEN = 6.0  # tokens of an answer as text, before anything was written; of tags as many as the row has
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +189,7 @@ def shapes(plan: Plan, store: Store) -> dict[str, Shape]:
         config = models.config(where) if where is not None else _described(start) if isinstance(start, Pretrain) else None
         if config is not None:
             try:
-                found[start.key] = arithmetic.shape(config)
+                found[start.key] = arithmetic.shape(config, whole=root(start).form == "text")
             except ModelError:
                 continue
     return found
@@ -197,10 +199,22 @@ def _described(start: Pretrain) -> Mapping[str, object] | None:
     """The config that a new encoder will have; None where it takes over the body of another."""
     config = json.loads(start.config)
     model = config.get("model", {})
+    family = model.get("family", "xlm-roberta")
     if model.get("init") or "layers" not in model:
         return None
+    vocabulary = config.get("tokenizer", {}).get("vocab", 0)
+    if family == "mt5":
+        return {
+            "model_type": "mt5", "vocab_size": vocabulary, "d_model": model["hidden"], "d_kv": model["hidden"] // model["heads"],
+            "d_ff": model["ffn"], "num_layers": model["layers"], "num_heads": model["heads"],
+        }  # fmt: skip
+    if family == "llama":
+        return {
+            "model_type": "llama", "vocab_size": vocabulary, "hidden_size": model["hidden"], "num_hidden_layers": model["layers"],
+            "num_attention_heads": model["heads"], "intermediate_size": model["ffn"],
+        }  # fmt: skip
     return {
-        "model_type": "xlm-roberta", "vocab_size": config.get("tokenizer", {}).get("vocab", 0), "hidden_size": model["hidden"],
+        "model_type": "xlm-roberta", "vocab_size": vocabulary, "hidden_size": model["hidden"],
         "num_hidden_layers": model["layers"], "num_attention_heads": model["heads"], "intermediate_size": model["ffn"],
         "max_position_embeddings": model["max_positions"] + 2, "type_vocab_size": 1,
     }  # fmt: skip
@@ -229,12 +243,16 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
     chosen = recipe.selections * sum(each.examples * each.mean for each in dev)
     chosen_pairs = recipe.selections * sum(each.examples * each.pairs for each in dev)
 
+    as_text = root(stage).form == "text"
+    written = _written(tasks.values(), mean) if as_text else 0.0
+    decoder = written if len(shape.stacks) > 1 else 0.0  # a model without encoder has what it writes in the row that it reads
+    mean += written - decoder
     masks = any(task.kind == "mask" for task in tasks.values())
     text = examples * mean / max(1.0, recipe.epochs) + sum(each.examples * each.mean for each in dev)
-    rows = pieces(text, shape.vocabulary) if shape.family in FAMILIES and not masks else None
+    rows = pieces(text, shape.vocabulary) if shape.family in FAMILIES and not masks and not as_text else None
     tuning = tuning_of(recipe, rows)
-    heads = sum(arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary) for task in tasks.values())
-    budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU)
+    heads = 0 if as_text else sum(_head(task, shape) for task in tasks.values())
+    budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU) // (arithmetic.WIDE if as_text else 1)
     # The largest step of many: three deviations above the mean, but no more than all of its examples at their longest.
     step = max(min(recipe.batch * each.most, recipe.batch * each.mean + 3 * each.deviation * recipe.batch**0.5) for _, each in read)
     most = max(each.most for _, each in read)
@@ -244,13 +262,17 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
     if not (shape.family in FAMILIES and FAMILIES[shape.family].packs):  # rows of a micro-batch are padded to its longest
         tokens = math.ceil(tokens * (1 + (longest * mean / square - 1) / math.ceil(step / max(budget, most))))
     hidden = recipe.mask_rate if masks else 0.0
-    passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
+    logits = hidden + written / mean  # positions with logits for every token that is read
+    passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), logits * tokens, math.ceil(decoder / mean * tokens))
+    looked_at = max((each.examples * each.mean for each in dev), default=0.0) if recipe.selections else 0.0
+    selecting = Passes(math.ceil(min(looked_at, arithmetic.BATCH)), longest) if looked_at else None
     # The last state is not copied when it is the best, and one selection is of the last.
     copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
-    memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout)
+    memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout, selecting)
     operations = arithmetic.training(
-        shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean, checkpointing=layout.checkpointing
-    )
+        shape, tuning, examples * mean, examples * square, examples * decoder, examples * decoder * (decoder + mean),
+        logits * examples * mean, layout.checkpointing,
+    )  # fmt: skip
     steps = examples / recipe.batch
     return Need(
         shape.parameters + heads, arithmetic.trained(shape, tuning, heads), examples * mean + chosen / 3,
@@ -258,6 +280,15 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
         0 if device == "cpu" else arithmetic.host_memory(shape, tuning, heads, copied),
         steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / arithmetic.BATCH, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
+
+
+def _head(task: Task, shape: Shape) -> int:
+    return arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary)
+
+
+def _written(tasks: Iterable[Task], mean: float) -> float:
+    """Tokens of an answer as text, at most, of examples of `mean` tokens."""
+    return max(mean if task.kind == "tag" else WRITTEN for task in tasks)
 
 
 def tuning_of(recipe: Recipe, rows: int | None) -> Tuning:
@@ -277,14 +308,19 @@ def tuning_of(recipe: Recipe, rows: int | None) -> Tuning:
 def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> Need:
     read = counts.of(stage.rows, stage.max_length, stage.stride)
     task = find_task(stage.rows.task)
-    heads = arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary)
-    tokens = read.examples * read.mean
-    passes = Passes(math.ceil(min(tokens, max(arithmetic.BATCH, read.most))), math.ceil(read.longest))
+    as_text = root(stage).form == "text"
+    written = _written((task,), read.mean) * max(1, len(task.labels) if task.kind == "classify" else 1) if as_text else 0.0
+    heads = 0 if as_text else _head(task, shape)
+    tokens, answers = read.examples * read.mean, read.examples * written  # every label is scored
+    budget = arithmetic.BATCH // (arithmetic.WIDE if as_text else 1)
+    held = math.ceil(min(tokens, max(budget, read.most)))
+    passes = Passes(held, math.ceil(read.longest), logits=held * written / read.mean)
     memory = arithmetic.predict_memory(shape, passes, stage.runtime.precision, heads, device)
+    operations = arithmetic.forward(shape, tokens, read.examples * read.pairs, answers, answers * (written + read.mean), answers)
     return Need(
-        shape.parameters + heads, 0, tokens, arithmetic.forward(shape, tokens, read.examples * read.pairs), memory,
+        shape.parameters + heads, 0, tokens, operations, memory,
         0 if device == "cpu" else arithmetic.host_memory(shape, Tuning(), heads, best=False),
-        0.0, tokens / arithmetic.BATCH + 1, sum(s.layers for s in shape.stacks),
+        0.0, tokens / budget + 1, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
 
 

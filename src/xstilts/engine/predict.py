@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.arithmetic import BATCH
+from xstilts.arithmetic import BATCH, WIDE
 from xstilts.engine import adapters, hf, retrieve, text
 from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
@@ -27,8 +27,6 @@ from xstilts.scores import PREDICTIONS, write_predictions
 from xstilts.stages import Predict, Pretrain, Pretrained, Rows, best_layer, layer_of, root
 from xstilts.task import Task
 from xstilts.textform import Found, names_entities
-
-WIDE = 4  # as text batches have so many times fewer tokens: writing keeps every layer's keys and values
 
 
 @lru_cache(maxsize=1)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from xstilts import metrics
-from xstilts.arithmetic import MICRO, MICRO_GPU
+from xstilts.arithmetic import MICRO, MICRO_GPU, WIDE
 from xstilts.engine import adapters, hf, keep, mask, parallel, text, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
@@ -38,7 +38,6 @@ from xstilts.families import refusal
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
-WIDE = 4  # as text micro-batches are so many times smaller: a target token has a logit for every piece of the vocabulary
 NO_HEAD = nn.Identity()
 SAVE_EVERY = 60.0  # seconds between two saved states
 SAVE_SHARE = 0.05  # of the time at most goes into saving: a state that takes long to write is written less often
