@@ -25,6 +25,7 @@ from families_maker import make
 from study_maker import file_hash, planner
 from test_parallel import PLAIN, STUDY, same
 from test_parallel import planned as planned_in_parallel
+from xstilts.deploy.find import find
 from xstilts.engine import adapters, classify, hf, merge, packed, prompts
 from xstilts.engine import train as training
 from xstilts.engine.batch import batch_of
@@ -130,7 +131,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [FAMILIES[0], *(pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES[1:])])
 @pytest.mark.parametrize("way", [*SLOW, "prompt", "head"])
 def test_two_phases_train_and_store_what_the_way_of_tuning_says(tmp_path: Path, watched: dict[str, Any], family: str, way: str) -> None:
     bench = Bench(tmp_path, family)
@@ -541,6 +542,8 @@ def test_a_study_with_adapters_runs_to_its_scores_and_again_after_its_weights_ar
         assert {"adapter/README.md", "adapter/trained_on.json"} <= held
         card = (store.entry(stage.key) / "adapter/README.md").read_text()
         assert f"; {'soft prompts of length 2' if way == 'prompt' else 'lora of rank 2'}" in card
+        with pytest.raises(ModelError, match=f'trained with tuning = "{way}", which stores no whole encoder'):
+            find(stage.key, store.path, tmp_path, "cpu")
     assert apply_keep(plan.stages, store, "none") > 0
     assert not needed(plan.stages, store)
     wider = make_plan(parse_study({**asked, "languages": ["de", "es"]}), tmp_path, file_hash, base=tmp_path)
