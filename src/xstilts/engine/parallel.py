@@ -217,10 +217,11 @@ def full(tensor: Tensor) -> Tensor:
 
 
 def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give every weight the value that `state` holds of it: of a sharded one this process's part."""
+    """Give the weights that `state` names its values: of a sharded one this process's part."""
+    weights = whole.state_dict()
     with torch.no_grad():
-        for name, value in whole.state_dict().items():
-            local(value).copy_(state[name])
+        for name, value in state.items():
+            local(weights[name]).copy_(value)
 
 
 def unshard(whole: nn.Module, keep: bool) -> None:
