@@ -55,6 +55,7 @@ def run_ours(model: Path, examples: int, seed: int, threads: int, folder: Path) 
 
     from xstilts import machine, metrics
     from xstilts.engine import hf
+    from xstilts.engine.adapters import weights
     from xstilts.engine.classify import answers
     from xstilts.engine.kinds import encoded
     from xstilts.engine.model import Model, load_head
@@ -64,7 +65,8 @@ def run_ours(model: Path, examples: int, seed: int, threads: int, folder: Path) 
     fitted, dev = rows(examples)
     runtime = Runtime("bf16" if machine.fast_bf16("cpu") else "fp32", threads)
     stage = Train(Pretrained("bench", "first"), (Share(fitted),), (), RECIPE, seed, runtime)
-    train(stage, model, task, lambda r: load(r, DATA), folder, folder / "cache", lambda _: None, lambda: False)
+    start = weights(stage.start, lambda _: model)
+    train(stage, start, task, lambda r: load(r, DATA), folder, folder / "cache", lambda _: None, lambda: False)
     log = json.loads((folder / "out" / "log.json").read_text())
     encoder, tokenizer = hf.load_encoder(folder / "out" / "encoder"), hf.load_tokenizer(folder / "out" / "encoder")
     nn.Module.eval(encoder)

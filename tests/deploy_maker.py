@@ -11,10 +11,9 @@ import torch
 from engine_maker import make_model
 from xstilts.deploy.find import Found, find
 from xstilts.engine import hf
-from xstilts.engine import model as models
 from xstilts.engine.heads import fresh
 from xstilts.engine.kinds import TRAINS
-from xstilts.engine.model import Model
+from xstilts.engine.model import save_heads
 from xstilts.models import shipped
 from xstilts.rows import part_rows
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
@@ -43,7 +42,8 @@ def make_model_in(store: Path, names: Sequence[str], pool: str = "first", bert: 
     heads = {name: fresh(TRAINS[task(name).kind].head(encoder, task(name), 0.0), drawn) for name in names}
     with opened.claim(stage.key) as draft:
         assert draft is not None
-        models.save(Model(encoder, tokenizer, heads), {name: task(name) for name in names}, draft / "out")
+        hf.save_encoder(encoder, tokenizer, draft / "out" / "encoder")
+        save_heads(heads, {name: task(name) for name in names}, draft / "out")
         opened.finish(stage, 1.0, {})
     for name in names:
         for language in LANGUAGES:

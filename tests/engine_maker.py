@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
+from transformers import BertConfig, BertModel, LlamaConfig, LlamaModel, PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
 from xstilts.examples import Answer, Choice, Example, Parallel, Passage, Text, Words
 from xstilts.stages import Rows
@@ -37,6 +37,11 @@ def make_model(folder: Path, family: str = "xlm-roberta", positions: int = 66) -
     torch.manual_seed(0)
     shape = {"vocab_size": len(SPECIALS) + len(WORDS), "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
              "intermediate_size": 64, "max_position_embeddings": positions, "hidden_dropout_prob": 0.1, "pad_token_id": 1}  # fmt: skip
+    if family == "llama":
+        shape |= {"num_key_value_heads": 2, "bos_token_id": 0, "eos_token_id": 2}
+        LlamaModel(LlamaConfig(**{k: v for k, v in shape.items() if k != "hidden_dropout_prob"})).save_pretrained(folder)
+        make_tokenizer().save_pretrained(folder)
+        return folder
     if family == "bert":
         model = BertModel(BertConfig(**shape, type_vocab_size=2), add_pooling_layer=False)
     else:

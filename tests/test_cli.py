@@ -161,7 +161,7 @@ def test_estimate_stands_on_finished_stages(finished, xstilts):
     assert plan["basis"] == f"measured on {STAGES} finished stages"
     # 3 trainings and 5 answers at 2,000 tokens a second, and the time to start
     assert 6 < plan["seconds"] < 60
-    assert plan["megabytes"] == 300
+    assert 470 < plan["megabytes"] < 480  # a model of a few hundred numbers: what a worker is without one
     assert plan["disk_peak"] > plan["disk_after"] > 0
     before = Path("xstilts-store/cache/rows.json").read_bytes()
     out = xstilts("plan", "more.toml")[1]

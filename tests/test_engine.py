@@ -17,6 +17,7 @@ from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from xstilts.engine import batch as batches
 from xstilts.engine import classify, dropout, hf, mask, packed, span, tag, vocabulary
 from xstilts.engine import train as training
+from xstilts.engine.adapters import weights
 from xstilts.engine.batch import batch_of, by_length, columns, load_columns, save_columns, schedule
 from xstilts.engine.predict import predict
 from xstilts.engine.train import train
@@ -37,7 +38,8 @@ def fit(
     """Train on a toy task; the stage and the folder that holds the entry."""
     wanted = (rows_of(task, "dev"),) if select and task.metrics else ()
     stage = Train(Pretrained("toy"), (Share(rows_of(task)),), wanted, recipe, seed, Runtime())
-    train(stage, start, lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, stop)
+    model = weights(stage.start, lambda _: start)
+    train(stage, model, lambda _: task, lambda _: given(task), draft, draft.parent / "cache", lambda _: None, stop)
     return stage, draft / "out"
 
 
@@ -49,7 +51,7 @@ def answers(stage: Train | Pretrained, folder: Path, task: Task, out: Path, most
     from pyarrow import parquet
 
     asked = Predict(stage, rows_of(task, "test"), most, 4, Runtime())
-    predict(asked, folder, task, lambda _: given(task), out, out.parent / "cache")
+    predict(asked, weights(stage, lambda _: folder), task, lambda _: given(task), out, out.parent / "cache")
     return parquet.read_table(out / "predictions.parquet").to_pydict()
 
 
@@ -73,7 +75,7 @@ def test_padded_families_get_the_same_states(tmp_path: Path, monkeypatch: pytest
     batch = batch_of(made, np.arange(len(made.example)), "cpu")
     with torch.no_grad():
         packed = hf.hidden_states(hf.load_encoder(folder).eval(), batch, layer=1)
-        monkeypatch.setattr(hf, "_FIRST_POSITION", {})
+        monkeypatch.setattr(hf, "packs", lambda _: False)
         padded = hf.hidden_states(hf.load_encoder(folder).eval(), batch, layer=1)
     torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-5)
 
@@ -96,7 +98,7 @@ def test_packed_attention_has_the_gradients_of_attention_row_by_row() -> None:
     rows = [x.split(lengths.tolist(), dim=2) for x in values]
     plain = [torch.nn.functional.scaled_dot_product_attention(q, k, v) for q, k, v in zip(*rows, strict=True)]
     theirs = gradients(torch.cat(plain, dim=2).transpose(1, 2))
-    fused = gradients(packed._fused(*(x[0].transpose(0, 1) * f for x, f in zip(values, (0.5, 1, 1), strict=True)), plan)[None])
+    fused = gradients(packed._fused(*(x[0].transpose(0, 1) * f for x, f in zip(values, (0.5, 1, 1), strict=True)), plan, None)[None])
     for one, other, third in zip(ours, theirs, fused, strict=True):
         torch.testing.assert_close(one, other)
         torch.testing.assert_close(third, other)
@@ -185,7 +187,7 @@ def test_a_trimmed_table_trains_to_the_same_model(tmp_path: Path, monkeypatch: p
     trim = vocabulary.trim
     monkeypatch.setattr(vocabulary, "trim", lambda *given: trims.append(trim(*given)) or trims[-1])
     stage, small = fit(task, start, tmp_path / "small", recipe)
-    monkeypatch.setattr(vocabulary, "trim", lambda *given: None)
+    monkeypatch.setattr(vocabulary, "refusal", lambda *_, **__: "no: to compare with")
     _, full = fit(task, start, tmp_path / "full", recipe)
     name = "embeddings.word_embeddings.weight"
     before, ours, theirs = (load_file(f / "model.safetensors") for f in (start, small / "encoder", full / "encoder"))
@@ -202,12 +204,30 @@ def test_a_trimmed_table_trains_to_the_same_model(tmp_path: Path, monkeypatch: p
         assert float((value - theirs[key]).abs().mean()) < 1e-5, key
     one, two = (answers(stage, folder, task, tmp_path / folder.parent.name / "p") for folder in (small, full))
     assert one["pred"] == two["pred"]
-    np.testing.assert_allclose(np.concatenate(one["scores"]), np.concatenate(two["scores"]), atol=1e-3)
+    np.testing.assert_allclose(np.concatenate(one["scores"]), np.concatenate(two["scores"]), rtol=0, atol=1e-5)
+    said = [json.loads((folder / "log.json").read_text())["trimmed"] for folder in (small, full)]
+    assert said == [f"{len(trims[0].kept)} of {len(before[name])} embedding rows", "no: to compare with"]
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_a_trimmed_training_is_the_same_to_the_bit_where_no_gradient_is_clipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decay: float
+) -> None:
+    start, task = make_model(tmp_path / "m"), toy_task("classify", toy_rows("classify", 6))
+    recipe = replace(RECIPE, steps=6, weight_decay=decay, clip=1e9)
+    _, small = fit(task, start, tmp_path / "small", recipe, select=False)
+    monkeypatch.setattr(vocabulary, "refusal", lambda *_, **__: "no: to compare with")
+    _, full = fit(task, start, tmp_path / "full", recipe, select=False)
+    ours, theirs = (load_file(folder / "encoder/model.safetensors") for folder in (small, full))
+    table = "embeddings.word_embeddings.weight"
+    assert {key for key, value in ours.items() if not torch.equal(value, theirs[key])} <= ({table} if decay else set())
+    torch.testing.assert_close(ours[table], theirs[table], rtol=1e-6, atol=0)
 
 
 def test_nothing_is_trimmed_where_all_rows_take_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "trim", lambda *_: pytest.fail("masked language modelling scores every row"))
-    fit(toy_task("mask"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, steps=1))
+    _, out = fit(toy_task("mask"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, steps=1))
+    assert json.loads((out / "log.json").read_text())["trimmed"].startswith("no: masked language modelling trains a softmax")
 
 
 def test_a_saved_state_of_another_form_is_not_resumed(tmp_path: Path) -> None:
@@ -386,7 +406,8 @@ def test_a_mix_trains_a_head_a_task(tmp_path: Path) -> None:
     def load(rows: Rows) -> list[Example]:
         return given(tasks[rows.task])
 
-    train(stage, start, tasks.__getitem__, load, tmp_path / "d", tmp_path / "cache", lambda _: None, lambda: False)
+    model = weights(stage.start, lambda _: start)
+    train(stage, model, tasks.__getitem__, load, tmp_path / "d", tmp_path / "cache", lambda _: None, lambda: False)
     assert {p.name for p in (tmp_path / "d/out/heads").glob("*.safetensors")} == {f"{name}.safetensors" for name in tasks}
     plain = AutoModel.from_pretrained(tmp_path / "d/out/encoder")
     assert plain.config.hidden_size == 32

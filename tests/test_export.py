@@ -96,10 +96,10 @@ def test_padded_batches_hold_rows_of_like_length() -> None:
     ("kind", "pool", "bert", "name"),
     [
         ("classify", "first", False, "XLMRobertaForSequenceClassification"),
-        ("choose", "first", False, "XLMRobertaForMultipleChoice"),
-        ("tag", "first", False, "XLMRobertaForTokenClassification"),
+        pytest.param("choose", "first", False, "XLMRobertaForMultipleChoice", marks=pytest.mark.slow),
+        pytest.param("tag", "first", False, "XLMRobertaForTokenClassification", marks=pytest.mark.slow),
         ("span", "mean", False, "XLMRobertaForQuestionAnswering"),
-        ("classify", "first", True, "BertForSequenceClassification"),
+        pytest.param("classify", "first", True, "BertForSequenceClassification", marks=pytest.mark.slow),
         ("choose", "first", True, "BertForMultipleChoice"),
         ("classify", "mean", False, ""),
     ],

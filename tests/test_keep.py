@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from study_maker import planner
-from xstilts.estimate import Size, disk
+from xstilts.estimate import disk
 from xstilts.plan import Plan
 from xstilts.run import rivals, weights_to_drop
 from xstilts.stages import Choose, Merge, Predict, Train
@@ -73,4 +73,4 @@ def test_the_estimate_counts_what_the_run_will_keep(plan: Plan, tmp_path: Path, 
     expected = sum(FACTS if stage.key in drop else WEIGHTS for stage in made) + 50_000 * sum(isinstance(s, Predict) for s in plan.stages)
     start = plan.models["m"]
     counts = cast(Any, None)  # only translations are counted for disk
-    assert disk(plan, {}, {start.key: Size(1, 0, 1_000)}, store, 1, counts)[1] == expected
+    assert disk(plan, {}, {start.key: 1_000}, store, 1, counts)[1] == expected

@@ -17,6 +17,7 @@ from study_maker import file_hash
 from test_kill import wait_for
 from xstilts import cli
 from xstilts.engine import hf
+from xstilts.engine.adapters import weights
 from xstilts.engine.batch import by_length, columns
 from xstilts.engine.parallel import dealt, passes
 from xstilts.engine.train import train
@@ -121,7 +122,8 @@ def fitted(folder, start, layout):
     task = toy_task("classify")
     stage = Train(Pretrained("toy"), (Share(rows_of(task)),), (), Recipe(lr=3e-3, steps=4, batch=8, max_length=24), 1, Runtime())
     rows = list(task.source.read(Path(), "train", "en"))
-    train(stage, start, lambda _: task, lambda _: rows, folder, folder.parent / "cache", lambda _: None, lambda: False, layout)
+    model = weights(stage.start, lambda _: start)
+    train(stage, model, lambda _: task, lambda _: rows, folder, folder.parent / "cache", lambda _: None, lambda: False, layout)
     return (folder / "out/encoder/model.safetensors").read_bytes(), json.loads((folder / "out/log.json").read_text())
 
 

@@ -455,3 +455,29 @@ def test_the_method_says_in_which_languages_models_were_trained() -> None:
     assert said("en") == "Every model was trained on rows in one language only (en) and scored zero-shot in the others."
     assert "their scores in those are not zero-shot" in said("de", "en")
     assert said() == "No model was trained."
+
+
+def test_a_model_that_was_not_tuned_has_scores_and_no_gain(tmp_path: Path) -> None:
+    """Its seeds share one answer, so that its interval holds the items alone; no claim takes it for the best choice."""
+    from xstilts.analysis.claims import own_claims
+    from xstilts.stages import Pretrained
+
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 8.0}, targets=("qa",), seeds=(0, 1, 2), items=60)
+    bare = {c.language: replace(c.predict, model=Pretrained("small")) for c in cells}
+    for cell in cells[: len(bare)]:
+        path = tmp_path / bare[cell.language].key
+        path.mkdir()
+        (path / "predictions.parquet").write_bytes((tmp_path / cell.predict.key / "predictions.parquet").read_bytes())
+    cells += [replace(c, intermediate="untuned", predict=bare[c.language]) for c in cells if c.intermediate == "none"]
+    facts = Facts("toy", written={"small": ("qa after untuned: 12.0% in a wrong script (zh 24.0%)",)})
+    report = evaluate(facts, cells, finder(tmp_path), task_of=task_of, resamples=200, claims=own_claims())
+    levels = {level.intermediate: level.score for level in report.transfer.levels if not level.language}
+    assert (levels["untuned"].kind, levels["none"].kind) == ("untrained", "seeds and items")
+    assert {gain.intermediate for gain in report.transfer.gains} == {"nli"}
+    assert {gap.intermediate: gap.change is None for gap in report.transfer.gaps} == {"none": True, "nli": False, "untuned": True}
+    assert not any("untuned" in effect.what for finding in report.claims for effect in finding.effects)
+    assert not any("untuned" in line for line in report.transfer.left_out)
+    out = write_report(report, tmp_path / "out").parent
+    for text in ((out / "report.md").read_text("utf-8"), (out / "index.html").read_text("utf-8")):
+        assert "12.0% in a wrong script (zh 24.0%)" in text and "it is after no task and has no gain" in text
+    assert re.search(r"\| untuned \| \d+\.\d ± \d", (out / "report.md").read_text("utf-8"))

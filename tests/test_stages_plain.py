@@ -92,7 +92,10 @@ def test_keys_that_stores_hold_stay():
     assert [stage.key for stage in STAGES] == KEYS
 
 
-@pytest.mark.parametrize("change", [{"freeze_embeddings": True}, {"freeze_layers": 1}, {"average": 2}])
+@pytest.mark.parametrize("change", [
+    {"freeze_embeddings": True}, {"freeze_layers": 1}, {"average": 2}, {"tuning": "lora"}, {"adapter": "fresh"}, {"rank": 4},
+    {"alpha": 8.0}, {"prompt_length": 3},
+])  # fmt: skip
 def test_a_later_field_enters_the_key_with_another_value(change):
     other = replace(FIRST, recipe=replace(FIRST.recipe, **change))
     assert other.key != FIRST.key

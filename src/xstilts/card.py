@@ -18,7 +18,7 @@ from xstilts.evaluation import TEST_INPUTS
 from xstilts.plan import Plan
 from xstilts.pretraining import KNOWN
 from xstilts.rows import describe
-from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Rows, Stage, Start, Train, lineage, parents
+from xstilts.stages import Choose, Merge, Predict, Pretrain, Pretrained, Recipe, Rows, Stage, Start, Train, lineage, parents
 from xstilts.tasks import names as task_names
 from xstilts.tasks import task as find_task
 
@@ -152,13 +152,26 @@ def _way(stage: Stage | Pretrained) -> Iterator[str]:
             yield f"pretraining `{config['name']}`, {config['steps']} updates, seed {config['seed']}: {config['about']}"
         case Train():
             mix = "; ".join(describe(share.rows) for share in stage.mix)
-            yield f"training on {mix} (seed {stage.seed}, learning rate {stage.recipe.lr:g})"
+            yield f"training on {mix} (seed {stage.seed}, learning rate {stage.recipe.lr:g}{_tuning(stage.recipe)})"
         case Merge():
             yield f"merging {len(stage.parts)} encoders ({stage.method})"
         case Choose():
             yield f"the best of {len(stage.among)} by the English dev part"
         case Predict():
             return
+
+
+def _tuning(recipe: Recipe) -> str:
+    """What was trained of the encoder, where that is not all of it."""
+    match recipe.tuning:
+        case "full":
+            return ""
+        case "head":
+            return "; the heads alone"
+        case "prompt":
+            return f"; soft prompts of length {recipe.prompt_length}, in a folder of their own"
+        case way:
+            return f"; {way} of rank {recipe.rank}, alpha {recipe.alpha:g}, in a folder of its own"
 
 
 def write_card(stage: Stage, data: Path, folder: Path, starts: Iterable[Path] = ()) -> None:

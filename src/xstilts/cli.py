@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,6 +23,8 @@ from xstilts.errors import StoreError, StudyError, TrainingError, XstiltsError, 
 if TYPE_CHECKING:
     from xstilts.analysis.claims import Claims
     from xstilts.examples import Example
+    from xstilts.machine import Device
+    from xstilts.needs import Line
     from xstilts.plan import Plan
     from xstilts.report import Report
     from xstilts.report.drawings import Format
@@ -120,8 +122,10 @@ def run_command(
     micro_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")
     ] = None,
+    too_big: Annotated[bool, typer.Option("--even-if-too-big", help="Begin though memory seems too small for a stage.")] = False,
 ) -> None:
     """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
+    from xstilts.needs import refuse_too_big
     from xstilts.progress import label, shown
     from xstilts.run import apply_keep, default_jobs, follow, needed, run
 
@@ -138,6 +142,8 @@ def run_command(
         raise typer.Exit(130 if helped.interrupted else 0)
     jobs = default_jobs(plan.study.threads, place.device, layout)
     jobs = jobs if nodes > 1 else place.jobs or jobs
+    if not too_big:
+        refuse_too_big(plan, todo, store, place.data, jobs, place.device, layout)
     began = time.monotonic()
     with shown(todo, names, jobs, sys.stderr if json_ else sys.stdout) as on_event:
         outcome = run(plan.stages, plan.where, store, place.data, jobs, place.offline, on_event, layout=layout)
@@ -203,19 +209,26 @@ def plan(
     study: StudyName,
     json_: Json = False,
     quick: Annotated[bool, typer.Option("--quick", help="No estimate of time and memory.")] = False,
+    on: Annotated[str, typer.Option(metavar="NAME", help="What it would take on this device: h100, a100, rtx4090, ...")] = "",
 ) -> None:
     """Show a study's stages (there or missing), where its rows come from, and what it will take."""
-    from xstilts.estimate import estimate
+    from xstilts.estimate import estimate, on_device
+    from xstilts.needs import device_named
     from xstilts.progress import label, span
     from xstilts.run import default_jobs, needed
 
-    place: Place = ctx.obj
+    named = device_named(on) if on else None
+    place: Place = replace(ctx.obj, device="cuda") if on else ctx.obj
     store, made = _planned(place, study)
     todo = needed(made.stages, store)
     store.remember(todo.values())
     jobs = place.jobs or default_jobs(made.study.threads, place.device)
     names = _names(made)
-    guess = None if quick else estimate(made, todo, store, place.data, jobs)
+    guess = None if quick or named is not None else estimate(made, todo, store, place.data, jobs)
+    needs: Sequence[Line] = guess.lines if guess is not None else ()
+    took: Mapping[str, float] | None = guess.each if guess is not None else None
+    if named is not None:
+        needs, took = on_device(made, todo, store, place.data, named)
     kinds = {stage.key: made.kind(stage) for stage in made.stages}
     trouble = [text for key in todo if (text := store.broken(key)) is not None]
     if json_:
@@ -239,7 +252,8 @@ def plan(
                 "data": list(made.data_lines),
                 "mixes": list(made.mix_lines),
                 "jobs": jobs,
-                "device": place.device,
+                "device": named.name if named is not None else place.device,
+                "needs": [_need_json(line, took) for line in needs],
                 "seconds": guess and guess.seconds,
                 "megabytes": guess and guess.megabytes,
                 "disk_peak": guess and guess.disk_peak,
@@ -269,6 +283,8 @@ def plan(
         print("an epoch of each mix:")
     for line in made.mix_lines:
         print(f"  {line}")
+    for text in _need_lines(needs, took, named):
+        print(text)
     if guess is not None:
         if guess.seconds is None:
             print(f"estimate: none ({guess.basis})")
@@ -279,6 +295,52 @@ def plan(
             f"disk: at most {_bytes(guess.disk_peak)} while it runs, {_bytes(guess.disk_after)} after (keep = {made.study.keep})"
         )
     print(f"{len(todo)} stages to run, {len(made.stages) - len(todo)} reused")
+
+
+def _need_lines(needs: Sequence[Line], took: Mapping[str, float] | None, device: Device | None) -> Iterator[str]:
+    """A table of what one stage of each sort needs."""
+    from xstilts import machine
+    from xstilts.needs import gib
+    from xstilts.progress import span
+
+    if not needs:
+        return
+    if device is not None:
+        yield f"one stage on {device.name} (times: {machine.UTILISATION:.0%} of its peak rate; an estimate, nothing was measured):"
+    else:
+        yield "one stage on this machine:"
+    rows = [("", "parameters", "trained", "operations", "memory", "time", "")]
+    for line in needs:
+        name, need = f"{line.kind} {line.model}: {line.what}", line.need
+        if need is None:
+            rows.append((name, "unknown until it has been fetched or made", "", "", "", "", ""))
+            continue
+        slowest = max((took[key] for key in line.stages if key in took), default=None) if took is not None else None
+        time_ = "" if slowest is None else span(slowest)
+        mark = "DOES NOT FIT" if line.fits is False else ""
+        cells = (_count(need.parameters), _count(need.trained) if need.trained else "", f"{need.operations:.2g}", gib(need.memory.peak))
+        rows.append((name, *cells, time_, mark))
+    widths = [max(len(row[column]) for row in rows if len(row[1]) < 15) for column in range(7)]
+    for row in rows:
+        padded = "  ".join(text.rjust(width) for text, width in zip(row[1:6], widths[1:6], strict=True))
+        yield f"  {row[0].ljust(max(len(each[0]) for each in rows))}  {padded}  {row[6]}".rstrip()
+
+
+def _need_json(line: Line, took: Mapping[str, float] | None) -> dict[str, Any]:
+    slowest = max((took[key] for key in line.stages if key in took), default=None) if took is not None else None
+    facts: dict[str, Any] = {"kind": line.kind, "model": line.model, "what": line.what, "stages": len(line.stages)}
+    if line.need is not None:
+        need, memory = line.need, line.need.memory
+        facts |= {"parameters": need.parameters, "trained": need.trained, "tokens": need.tokens, "operations": need.operations}
+        facts |= {"memory": memory.peak, "host_memory": need.host, "parts": asdict(memory)}
+    return {**facts, "seconds": slowest, "fits": line.fits}
+
+
+def _count(number: float) -> str:
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g} {name}"
+    return f"{number:.0f}"
 
 
 @app.command(epilog=ANYWHERE)
@@ -364,8 +426,6 @@ def compare(
     json_: Json = False,
 ) -> None:
     """Set two studies side by side: the cells that both have, B minus A with intervals, and what their designs do not share."""
-    from dataclasses import asdict
-
     import numpy as np
 
     from xstilts.analysis.compare import compare as compared
@@ -411,7 +471,7 @@ def _planned(place: Place, name: str) -> tuple[Store, Plan]:
     study = read_study(name)
     store = place.open()
     provide(study, place.data, place.offline)
-    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data))
+    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data), offline=place.offline)
 
 
 def _names(made: Plan) -> dict[str, str]:
@@ -443,8 +503,6 @@ def _report(
     watts: float | None = None,
 ) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
-    from dataclasses import asdict, replace
-
     from xstilts.canon import canonical, key_of
     from xstilts.imports import stored
     from xstilts.provenance import code_hash
@@ -476,8 +534,6 @@ def _report(
 
 def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = None) -> Report:
     """The study's scores, imports beside them, and what they say; of claims, where they are given."""
-    from dataclasses import replace
-
     from xstilts.imports import beside, stored
     from xstilts.report import evaluate
 
@@ -494,8 +550,6 @@ def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:
 
 def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
     """The same with its review, and with what it has cost."""
-    from dataclasses import replace
-
     from xstilts.analysis.cost import costs
     from xstilts.analysis.review import of_plan
 
@@ -569,9 +623,10 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         question=study.question,
         command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
         notes=(study.notes,) if study.notes else (),
-        model_notes={name: encoder.notes for name, encoder in study.encoders.items() if encoder.notes},
+        model_notes=_model_notes(made),
         parameters={**made.parameters, **counted},
         series=made.series,
+        written=_written(made, manifests),
         translated=tuple(
             dict.fromkeys(f"{t.rows.task} into {t.language}, {said(t.by)}" for t in made.stages if isinstance(t, Translate))
         ),
@@ -582,6 +637,9 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
             "Translations": tuple(_translated(made, manifests)),
             "Layers of retrieval": tuple(_layers(made, manifests)),
             "Searches": tuple(_chosen(made, choices)),
+            "Unknown tokens (more than 1 % of a language's test text: its words are mostly not in the vocabulary's pieces)": tuple(
+                _unknown(made, manifests)
+            ),
         },
         caps=_caps(study),
         versions={**versions(), **where},
@@ -590,6 +648,28 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         seen=seen_before(made, place.data),
         texts=text_facts(made, store, place.data),
     )
+
+
+def _model_notes(made: Plan) -> dict[str, str]:
+    """What a reader must know of a model: the study's own words, and what is true of its architecture."""
+    found = {}
+    for name in made.study.models:
+        own = made.study.encoders[name].notes if name in made.study.encoders else ""
+        of_kind = made.families[name].note if name in made.families else ""
+        if own or of_kind:
+            found[name] = f"{own} {of_kind}".strip()
+    return found
+
+
+def _unknown(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The languages of whose test text more than 1 % is unknown tokens, by model and target."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for cell in made.cells:
+        rate = float(manifests.get(cell.predict.key, {}).get("facts", {}).get("unk_rate", 0.0))
+        if rate > 0.01:
+            found.setdefault((cell.model, cell.target), {})[cell.language] = rate
+    for (model, target), rates in found.items():
+        yield f"{model}, {target}: {', '.join(f'{code} {rate:.1%}' for code, rate in rates.items())}"
 
 
 def _translated(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -630,6 +710,31 @@ def _layers(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> Iterator[
         yield f"{target}, {model} after {step}: {at}; {other:.1f} at the last, {rows[0][2]}"
 
 
+# what is said of written answers where it is above 0, as `engine.predict.outputs` counts it
+_OUTPUTS = {"wrong_script": "in a wrong script", "not_in_input": "not in the input"}
+
+
+def _written(made: Plan, manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """By model, the shares of its written answers that could not be right: mean over languages and seeds, then the languages."""
+    found: dict[tuple[str, str, str], dict[str, dict[str, list[float]]]] = {}
+    for cell in made.cells:
+        facts = manifests[cell.predict.key]["facts"] if cell.predict.key in manifests else {}
+        for name in _OUTPUTS.keys() & facts.keys():
+            own = found.setdefault((cell.model, cell.target, cell.intermediate), {}).setdefault(name, {})
+            own.setdefault(cell.language, []).append(float(facts[name]))
+    lines: dict[str, list[str]] = {}
+    for (model, target, step), shares in found.items():
+        texts = []
+        for name, words in _OUTPUTS.items():
+            means = {code: sum(each) / len(each) for code, each in shares.get(name, {}).items()}
+            if any(means.values()):
+                each = ", ".join(f"{code} {share:.1%}" for code, share in sorted(means.items(), key=lambda item: -item[1]) if share)
+                texts.append(f"{sum(means.values()) / len(means):.1%} {words} ({each})")
+        if texts:
+            lines.setdefault(model, []).append(f"{target} after {step}: {'; '.join(texts)}")
+    return {model: tuple(each) for model, each in lines.items()}
+
+
 def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> Iterator[str]:
     """What each search chose on the English dev part, and what it took."""
     from xstilts.progress import label, span
@@ -662,7 +767,51 @@ def _caps(study: Study) -> tuple[str, ...]:
     return tuple(lines)
 
 
-# ---- tasks, check ----
+# ---- models, tasks, check ----
+
+
+@app.command("models", epilog=ANYWHERE)
+def models_command(
+    matrix: Annotated[bool, typer.Option("--matrix", help="Show what each architecture can be trained on, and how.")] = False,
+    json_: Json = False,
+) -> None:
+    """List the known models and what has been run of each, or with --matrix: architectures x task kinds x ways of tuning."""
+    from xstilts.families import matrix as cells
+    from xstilts.models import known
+
+    if matrix:
+        rows = [
+            {"architecture": name, "kind": kind, "tuning": tuning, "answer": f"refused: {reason}" if reason else "runs"}
+            for name, kind, tuning, reason in cells()
+        ]
+        if json_:
+            _print_json(rows)
+            return
+        _print_table(("architecture", "task kind", "tuning", ""), [tuple(row.values()) for row in rows])
+        return
+    found = known()
+    if json_:
+        _print_json([{**asdict(row), "shape": row.shape} for row in found])
+        return
+    head = ("model", "architecture", "kind", "parameters", "layers x hidden", "repository", "licence", "run with trained weights")
+    lines = [
+        (
+            *(row.name, row.family, row.shape, f"{row.parameters:,.1f} M", f"{row.layers} x {row.hidden}", row.repository),
+            *(row.licence or "see repository", row.ran or "no"),
+        )
+        for row in found
+    ]
+    _print_table(head, lines)
+    print("Parameters are those that are trained: of an encoder-decoder its encoder, of an image-text model its text tower.")
+    print("Every architecture has run through all task kinds that it is not refused for, on small random weights (--matrix).")
+    for note in dict.fromkeys(row.note for row in found if row.note):
+        print(note)
+
+
+def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    for row in (head, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 @app.command(epilog=ANYWHERE)
@@ -1121,8 +1270,8 @@ def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: b
 
 
 COMMANDS = (
-    *("run", "plan", "report", "claims", "review", "compare", "status", "tasks", "check", "score", "submit", "import", "why", "gc"),
-    *("pretrain", "export", "serve", "bench"),
+    *("run", "plan", "report", "claims", "review", "compare", "status", "models", "tasks", "check", "score", "submit", "import", "why"),
+    *("gc", "pretrain", "export", "serve", "bench"),
 )
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 

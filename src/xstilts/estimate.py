@@ -1,7 +1,9 @@
 """How long a plan will take, how much memory and disk: from what finished stages took here, else from a short measurement.
 
-Everything is proportional: seconds = tokens / (tokens a second), the rate measured on stages of a body of the
-same size, precision and threads. It is an estimate; nothing but the display of `plan` stands on it.
+Time is that of finished stages for a token, of one model, precision and number of threads. Where none has finished it is
+operations / rate + passes * layers * launch + updates * numbers trained * update, with rate, launch and update measured on some layers
+of the same width (`executors.calibrate`). On a device that is only named it is operations / (its peak * machine.UTILISATION).
+It is an estimate; nothing but the display of `plan` stands on it.
 """
 
 from __future__ import annotations
@@ -10,40 +12,42 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from xstilts import apertium, machine
-from xstilts.canon import key_of, plain
+from xstilts.arithmetic import Shape
+from xstilts.canon import plain
 from xstilts.errors import XstiltsError
 from xstilts.executors.local import environment
+from xstilts.machine import Device
 from xstilts.models import size as model_size
+from xstilts.needs import Counts, Line, Need, lines, need, shapes
 from xstilts.plan import Plan
-from xstilts.rows import load
 from xstilts.run import rivals
-from xstilts.stages import Apertium, Choose, Given, Merge, Predict, Pretrain, Rows, Runtime, Stage, Train, Translate, parents, root
+from xstilts.stages import (
+    Apertium,
+    Choose,
+    Given,
+    Merge,
+    Predict,
+    Pretrain,
+    Rows,
+    Runtime,
+    Stage,
+    Train,
+    Translate,
+    parents,
+    recipe_of,
+    root,
+)
 from xstilts.store import Store, write_json
 from xstilts.translations import named
 
-BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
 START = 6.0  # seconds until the first worker trains: imports
 OVERHEAD = 0.15  # seconds a stage: reading, loading a model, writing the entry
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """An encoder's size: `body` = parameters outside the embeddings (12 x hidden^2 x layers), all `parameters`."""
-
-    hidden: int
-    layers: int
-    parameters: int
-
-    @property
-    def body(self) -> int:
-        """The parameters that every token passes."""
-        return 12 * self.hidden * self.hidden * self.layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,79 +59,124 @@ class Estimate:
     disk_peak: int
     disk_after: int
     basis: str
+    lines: tuple[Line, ...] = ()  # what each sort of stage needs
+    each: Mapping[str, float] | None = None  # seconds of every stage, by key; None as for `seconds`
 
 
 @dataclass(frozen=True, slots=True)
-class _Rate:
-    """Tokens a second and peak MB of stages of one sort, measured."""
+class Speed:
+    """What a device does with layers of one width."""
 
-    tokens: float
-    megabytes: float
+    training: float  # operations a second
+    prediction: float
+    launch: float = 0.0  # seconds that a layer takes whatever goes through it, of a training's pass
+    start: float = 0.0  # the same of a prediction's
+    update: float = 0.0  # seconds that the optimizer takes for one number
 
 
-def sizes(plan: Plan, store: Store) -> dict[str, Size]:
-    """The size of every start of a plan, by its key; without those that are neither here nor described."""
-    found = {}
+def seconds(wanted: Need, speed: Speed, trains: bool) -> float:
+    """Seconds of a stage."""
+    rate, launch = (speed.training, speed.launch) if trains else (speed.prediction, speed.start)
+    took = wanted.operations / rate + wanted.passes * wanted.layers * launch + wanted.steps * wanted.trained * speed.update
+    return took + OVERHEAD
+
+
+def on_device(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, device: Device) -> tuple[list[Line], dict[str, float]]:
+    """What the stages need of a device that is only named, and the seconds that each would take on it alone. Nothing is measured."""
+    counts, known = Counts(store, data), shapes(plan, store)
+    found = lines(plan, todo, store, counts, "cuda", device.memory)
+    took = {}
+    for key, stage in todo.items():
+        shape = known.get(root(stage).key) if isinstance(stage, Train | Predict) else None
+        if shape is not None and isinstance(stage, Train | Predict):
+            peak = device.bf16 if stage.runtime.precision == "bf16" else device.fp32
+            speed = Speed(machine.UTILISATION * peak, machine.UTILISATION * peak)
+            took[key] = seconds(need(stage, shape, counts, "cuda"), speed, isinstance(stage, Train))
+    counts.save()
+    return found, took
+
+
+def parameters(plan: Plan, store: Store) -> dict[str, int]:
+    """The parameters of every start of a plan, by its key: of its weight files, else of its config; without those that are not known."""
+    found = {key: shape.parameters for key, shape in shapes(plan, store).items()}
     for start in plan.models.values():
         made = store.find_weights(start.key) if isinstance(start, Pretrain) else None
         where = plan.where.get(start.key) if made is None else made / "encoder"
         if isinstance(where, Path):
-            about = model_size(where)
-            found[start.key] = Size(about["hidden"], about["layers"], about["parameters"])
-        elif isinstance(start, Pretrain):
-            model, vocab = _described(start)
-            if model:
-                hidden, layers = int(model.get("hidden", 0)), int(model.get("layers", 0))
-                found[start.key] = Size(hidden, layers, 12 * hidden * hidden * layers + vocab * hidden)
+            found[start.key] = model_size(where)["parameters"]
     return found
-
-
-def _described(start: Pretrain) -> tuple[Mapping[str, Any], int]:
-    config = json.loads(start.config)
-    model = config.get("model", {})
-    return ({} if model.get("init") else model), int(config.get("tokenizer", {}).get("vocab", 0))
 
 
 def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jobs: int) -> Estimate:
     """The estimate for the stages in `todo`. Counts rows once (kept in the cache), measures once when nothing has run here."""
-    known, counts = sizes(plan, store), _Counts(store, data)
-    bytes_peak, bytes_after = disk(plan, todo, known, store, jobs, counts)
+    known, counts = shapes(plan, store), Counts(store, data)
+    bytes_peak, bytes_after = disk(plan, todo, parameters(plan, store), store, jobs, counts)
     if not todo:
         return Estimate(0.0, 0.0, bytes_peak, bytes_after, "nothing is missing")
-    rates, basis = _rates(plan, todo, store, known, jobs)
+    device = next(iter(todo.values())).runtime.device
+    room = machine.cuda_memory() if device == "cuda" else machine.memory()
+    found = tuple(lines(plan, todo, store, counts, device, room.free if room else None))
+    counts.save()
+    peaks = sorted((line.need.memory.peak for line in found if line.need is not None for _ in line.stages), reverse=True)
+    megabytes = sum(peaks[:jobs]) / 2**20 if peaks else None
+    needs = {key: line for line in found for key in line.stages}
+    each, basis = _seconds(plan, todo, store, known, counts, jobs, needs)
+    if each is None:
+        return Estimate(None, megabytes, bytes_peak, bytes_after, basis, found)
+    chain: dict[str, float] = {}
+    for key, stage in todo.items():
+        chain[key] = each[key] + max((chain.get(start.key, 0.0) for start in parents(stage)), default=0.0)
+    total = START + max(sum(each.values()) / jobs, max(chain.values()))
+    return Estimate(total, megabytes, bytes_peak, bytes_after, basis, found, each)
+
+
+def _seconds(
+    plan: Plan, todo: Mapping[str, Stage], store: Store, known: Mapping[str, Shape], counts: Counts, jobs: int, needs: Mapping[str, Line]
+) -> tuple[dict[str, float] | None, str]:
+    """The seconds of every stage, and what they stand on; None, and why, where one cannot be told."""
+    rates, finished = _finished(plan, store, known)
+    speeds: dict[str, Speed] = {}
+    took: dict[str, float] = {}
     unknown: dict[str, None] = {}  # translators of which nothing has run here
-    seconds: dict[str, float] = {}
-    peak = 0.0
     for key, stage in todo.items():
         if isinstance(stage, Merge | Choose):
-            seconds[key] = OVERHEAD
+            took[key] = OVERHEAD
             continue
         if isinstance(stage, Translate):
             speed = _translates(stage, plan, store)
             if speed is None:
                 unknown[named(stage.by)] = None
-            seconds[key] = OVERHEAD + (counts.characters(stage.rows) / speed if speed else 0.0)
+            took[key] = OVERHEAD + (counts.characters(stage.rows) / speed if speed else 0.0)
             continue
-        size = known.get(root(stage).key)
-        rate = rates.get(_sort(stage, size)) if size is not None else None
-        if isinstance(stage, Pretrain) or rate is None:
-            return Estimate(None, None, bytes_peak, bytes_after, f"no measurement fits {root(stage).key[:12]} before it has run")
-        seconds[key] = tokens(stage, counts) / rate.tokens + OVERHEAD
-        peak = max(peak, rate.megabytes)
+        shape = known.get(root(stage).key)
+        if isinstance(stage, Pretrain) or shape is None:
+            return None, f"no measurement fits {root(stage).key[:12]} before it has run"
+        if needs[key].fits is False:
+            return None, f"{needs[key].kind} {needs[key].model}: {needs[key].what} does not fit into this machine's memory"
+        wanted, sort = need(stage, shape, counts, stage.runtime.device), _sort(stage, shape)
+        if sort in rates:
+            took[key] = wanted.tokens / rates[sort] + OVERHEAD
+        else:
+            place = _width(shape, stage.runtime)
+            if place not in speeds:
+                speeds[place] = _measured(store, place, shape, stage.runtime, jobs)
+            took[key] = seconds(wanted, speeds[place], isinstance(stage, Train))
     counts.save()
-    chain: dict[str, float] = {}
-    for key, stage in todo.items():
-        chain[key] = seconds[key] + max((chain.get(start.key, 0.0) for start in parents(stage)), default=0.0)
-    total = START + max(sum(seconds.values()) / jobs, max(chain.values()))
+    basis = f"measured on {finished} finished stages"
+    if speeds:
+        basis = "a short measurement on this machine" + (f", and {finished} finished stages" if finished else "")
     if unknown:
         basis += f"; without the translation by {' and '.join(unknown)}, which has not run here yet"
-    return Estimate(total, peak * min(jobs, len(todo)), bytes_peak, bytes_after, basis)
+    return took, basis
 
 
 def disk(
-    plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, Size], store: Store, jobs: int, counts: _Counts
+    plan: Plan, todo: Mapping[str, Stage], known: Mapping[str, int], store: Store, jobs: int, counts: Counts
 ) -> tuple[int, int]:
-    """Bytes of the study at its peak and after `keep` was applied (weights are fp32; drafts hold three times as much)."""
+    """Bytes of the study at its peak and after `keep` was applied (weights are fp32; drafts hold three times as much).
+
+    `known` are the parameters of its starts, by key.
+    """
     among, groups = rivals(plan.stages)
     going = {*among, *(stage.key for group in groups for stage in group[1:])}  # one of each group stays, whichever it will be
     here, then, biggest = 0, 0, 0
@@ -140,7 +189,8 @@ def disk(
             own = int(1.5 * counts.characters(stage.rows))
             then += own
         else:
-            own = 4 * size.parameters + 3_000_000 if size is not None else 0
+            whole = not isinstance(stage, Train | Choose) or recipe_of(stage).tuning == "full"  # else heads and an adapter alone
+            own = 4 * size * whole + 3_000_000 if size is not None else 0
             biggest = max(biggest, own)
             match plan.study.keep:
                 case "all":
@@ -155,103 +205,16 @@ def disk(
     return here + (3 * biggest * min(jobs, len(todo))), then
 
 
-def tokens(stage: Stage, counts: _Counts) -> float:
-    """Tokens that a stage passes through the encoder; a token that is trained on counts once."""
-    match stage:
-        case Train():
-            recipe = stage.recipe
-            made = [(share.weight, *counts.of(share.rows, recipe.max_length, recipe.stride)) for share in stage.mix]
-            drawn = sum(weight * rows for weight, rows, _ in made)
-            mean = sum(weight * rows * each for weight, rows, each in made) / max(1.0, drawn)
-            examples = recipe.steps * recipe.batch if recipe.steps else recipe.epochs * drawn
-            # Choosing the best state reads the dev part; forward only, about a third of a training token.
-            chosen = sum(rows * each for rows, each in (counts.of(r, recipe.max_length, recipe.stride) for r in stage.select))
-            return examples * mean + recipe.selections * chosen / 3
-        case Predict():
-            rows, each = counts.of(stage.rows, stage.max_length, stage.stride)
-            return rows * each
-        case Pretrain() | Merge() | Choose() | Translate():
-            return 0.0
-
-
 def counter(store: Store, data: Path) -> Callable[[Rows], int]:
     """Counts rows, each once: what a plan's mixes ask for. Raises DataError for rows that cannot be read."""
-    counts = _Counts(store, data)
+    counts = Counts(store, data)
 
     def count(rows: Rows) -> int:
-        found = int(counts.of(rows, 1, 0)[0])
+        found = counts.count(rows)
         counts.save()
         return found
 
     return count
-
-
-class _Counts:
-    """Rows and text lengths of the plan's rows: read once, then kept in the store's cache."""
-
-    def __init__(self, store: Store, data: Path) -> None:
-        self._path, self._data = store.cache / "rows.json", data
-        try:
-            self._known: dict[str, list[float]] = json.loads(self._path.read_text("utf-8"))
-        except (OSError, ValueError):
-            self._known = {}
-        self._new = False
-
-    def of(self, rows: Rows, max_length: int, stride: int) -> tuple[float, float]:
-        """The number of rows and the mean tokens of one (all its options, or all its windows); of a translation: of its originals."""
-        count, deciles = self._lengths(rows.original)
-        cut = _many(rows.task)
-        each = [length / BYTES_A_TOKEN + 3 for length in deciles]
-        return count, statistics.fmean(value if cut else min(max_length, value) for value in each)
-
-    def characters(self, rows: Rows) -> float:
-        """About how many characters the rows hold."""
-        count, deciles = self._lengths(rows)
-        return count * statistics.fmean(deciles)
-
-    def _lengths(self, rows: Rows) -> tuple[float, list[float]]:
-        """The number of rows, and the deciles of their bytes."""
-        key = key_of(rows)
-        if key not in self._known:
-            lengths = sorted(_bytes(example) for example in load(rows, self._data))
-            deciles = [float(lengths[min(len(lengths) - 1, round(q * (len(lengths) - 1) / 10))]) for q in range(11)]
-            self._known[key] = [float(len(lengths)), *deciles]
-            self._new = True
-        count, *deciles = self._known[key]
-        return count, deciles
-
-    def save(self) -> None:
-        """Keep what was counted; a disk that refuses only costs the next plan some time."""
-        if self._new:
-            try:
-                write_json(self._path, self._known)
-            except OSError:
-                return
-
-
-def _many(task: str) -> bool:
-    """True for kinds whose examples have several rows, so that `max_length` does not bound an example."""
-    from xstilts.tasks import task as find_task
-
-    return find_task(task).kind in ("choose", "span")
-
-
-def _bytes(example: object) -> int:
-    """UTF-8 bytes of what the encoder reads of an example."""
-    from xstilts.examples import Choice, Parallel, Passage, Text, Words
-
-    match example:
-        case Text() | Parallel():
-            texts: Iterable[str] = (example.text, getattr(example, "pair", None) or "")
-        case Words():
-            texts = example.words
-        case Passage():
-            texts = (example.question, example.context)
-        case Choice():
-            texts = [text for option in example.options for text in (example.context, getattr(example, "question", ""), option)]
-        case _:
-            raise TypeError(f"{type(example).__name__} is no example")
-    return sum(len(text.encode()) + 1 for text in texts)
 
 
 # ---- rates ----
@@ -289,81 +252,64 @@ def _kept(store: Store, name: str, measured: Callable[[], float]) -> float:
     return kept[name]
 
 
-def _sort(stage: Stage, size: Size | None) -> str:
-    """Stages of one sort run at one rate: what they do, the encoder's size, precision, threads, device."""
-    shape = f"{size.hidden}x{size.layers}/{size.parameters}" if size is not None else "?"
-    runtime: Runtime = stage.runtime
-    return f"{type(stage).__name__} {shape} {runtime.precision} {runtime.threads} {runtime.device}"
+def _sort(stage: Stage, shape: Shape) -> str:
+    """Stages of one sort run at one rate: what they do, the model's size and form, precision, threads, device."""
+    stack, runtime = shape.stacks[0], stage.runtime
+    size = f"{stack.hidden}x{stack.layers}/{shape.parameters}"
+    form = "" if isinstance(stage, Translate) or root(stage).form == "heads" else " text"
+    return f"{type(stage).__name__} {size} {runtime.precision} {runtime.threads} {runtime.device}{form}"
 
 
-def _rates(
-    plan: Plan, todo: Mapping[str, Stage], store: Store, known: Mapping[str, Size], jobs: int
-) -> tuple[dict[str, _Rate], str]:
-    """Rates by sort: of finished stages on this machine kind, else measured now (and kept)."""
-    training = [stage for stage in todo.values() if not isinstance(stage, Merge | Choose | Translate)]
-    wanted = {_sort(stage, known[root(stage).key]): stage for stage in training if root(stage).key in known}
-    rates, finished = _finished(plan, store, known)
-    lacking = [sort for sort in wanted if sort not in rates and not sort.startswith("Pretrain")]
-    if not lacking:
-        return rates, f"measured on {finished} finished stages"
-    path = store.cache / "calibration.json"
+def _finished(plan: Plan, store: Store, known: Mapping[str, Shape]) -> tuple[dict[str, float], int]:
+    """Tokens a second by sort, of the plan's finished stages that this machine kind made, and how many there are."""
+    found: dict[str, list[float]] = {}
+    for stage in plan.stages:
+        shape = None if isinstance(stage, Translate | Pretrain) else known.get(root(stage).key)
+        manifest = store.manifest(stage.key) if shape is not None else None
+        if shape is None or manifest is None or manifest["made"].get("machine") != machine.kind():
+            continue
+        facts = manifest["facts"]
+        if facts.get("tokens") and facts.get("seconds"):
+            found.setdefault(_sort(stage, shape), []).append(facts["tokens"] / facts["seconds"])
+    return {sort: statistics.median(each) for sort, each in found.items()}, sum(len(each) for each in found.values())
+
+
+def _width(shape: Shape, runtime: Runtime) -> str:
+    """What a measured speed depends on: the width of the layers, precision, threads, device."""
+    stack = shape.stacks[0]
+    return f"{stack.hidden} {stack.heads} {stack.matrices} {runtime.precision} {runtime.threads} {runtime.device}"
+
+
+def _measured(store: Store, width: str, shape: Shape, runtime: Runtime, jobs: int) -> Speed:
+    """The speed of layers of a width, `jobs` processes at once: of the store's cache, measured where it is not there yet."""
+    path, name = store.cache / "speed.json", f"{machine.kind()} / {jobs} at once / {width}"
     try:
         kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         kept = {}
-    for sort in lacking:
-        name = f"{machine.kind()} / {jobs} at once / {sort}"
-        if name not in kept:
-            size = known[root(wanted[sort]).key]
-            measured = measure(size, wanted[sort].runtime, jobs)
-            for doing, rate in measured.items():
-                same = _sort(wanted[sort], size).replace(type(wanted[sort]).__name__, doing, 1)
-                kept[f"{machine.kind()} / {jobs} at once / {same}"] = [rate.tokens, rate.megabytes]
-            try:
-                write_json(path, kept)
-            except OSError:
-                pass
-        rates[sort] = _Rate(*kept[name])
-    return rates, "a short measurement on this machine" + (f", and {finished} finished stages" if finished else "")
+    if name not in kept:
+        kept[name] = plain(measure(shape, runtime, jobs))
+        try:
+            write_json(path, kept)
+        except OSError:
+            pass
+    return Speed(**{key: float(value) for key, value in kept[name].items() if key != "type"})
 
 
-def _finished(plan: Plan, store: Store, known: Mapping[str, Size]) -> tuple[dict[str, _Rate], int]:
-    found: dict[str, list[_Rate]] = {}
-    for stage in plan.stages:
-        size = None if isinstance(stage, Translate) else known.get(root(stage).key)
-        manifest = store.manifest(stage.key) if size is not None and not isinstance(stage, Pretrain) else None
-        if manifest is None or manifest["made"].get("machine") != machine.kind():
-            continue
-        facts = manifest["facts"]
-        if facts.get("tokens") and facts.get("seconds"):
-            rate = _Rate(facts["tokens"] / facts["seconds"], float(facts.get("peak_mb", 0.0)))
-            found.setdefault(_sort(stage, size), []).append(rate)
-    peak = max((rate.megabytes for rates in found.values() for rate in rates), default=0.0)
-    rates = {
-        sort: _Rate(statistics.median(rate.tokens for rate in each), max(rate.megabytes for rate in each) or peak)
-        for sort, each in found.items()
-    }
-    return rates, sum(len(each) for each in found.values())
-
-
-def measure(size: Size, runtime: Runtime, jobs: int) -> dict[str, _Rate]:
-    """Time some steps of a random encoder of this size, `jobs` processes at once as in a run: {"Train": ..., "Predict": ...}.
+def measure(shape: Shape, runtime: Runtime, jobs: int) -> Speed:
+    """Time some steps of a few random layers of this width, `jobs` processes at once as in a run; the mean of what they say.
 
     Raises XstiltsError when the measurement fails.
     """
-    asked = json.dumps(
-        {
-            "hidden": size.hidden,
-            "layers": size.layers,
-            "vocab": max(100, (size.parameters - size.body) // max(1, size.hidden)),
-            "threads": runtime.threads,
-            "precision": runtime.precision,
-            "device": runtime.device,
-        }
-    )
+    stack = shape.stacks[0]
+    heads = stack.heads if stack.hidden % stack.heads == 0 else 1
+    asked = {
+        "hidden": stack.hidden, "heads": heads, "layers": stack.layers, "threads": runtime.threads, "precision": runtime.precision,
+        "inner": max(1, (stack.matrices - 4 * stack.hidden**2) // (2 * stack.hidden)), "device": runtime.device,
+    }  # fmt: skip
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "xstilts.executors.calibrate", asked],
+            [sys.executable, "-m", "xstilts.executors.calibrate", json.dumps(asked)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -378,7 +324,4 @@ def measure(size: Size, runtime: Runtime, jobs: int) -> dict[str, _Rate]:
             last = (err.strip().splitlines() or ["no message"])[-1]
             raise XstiltsError(f"the speed of this machine could not be measured: {last}")
         answers.append(json.loads(out))
-    return {
-        doing: _Rate(statistics.fmean(a[doing][0] for a in answers), statistics.fmean(a[doing][1] for a in answers))
-        for doing in ("Train", "Predict")
-    }
+    return Speed(**{name: statistics.fmean(answer[name] for answer in answers) for name in answers[0]})

@@ -29,7 +29,7 @@ from xstilts.scores import Result, write_predictions
 from xstilts.sources import mapping, parse
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Start, Train
 from xstilts.store import Store, disk_error, write_json
-from xstilts.study import NONE, TARGET, ingredient
+from xstilts.study import NONE, TARGET, UNTUNED, ingredient
 from xstilts.submission import WHOLE, file_there, find_file, read_answers, read_pairs, read_ranked, read_rows
 from xstilts.task import Task
 from xstilts.tasks import names as task_names
@@ -171,7 +171,7 @@ def _same_data(plan: Plan, intermediate: str, task: Task) -> bool:
 def _predict(each: Imported, rows: Rows, task: Task) -> Predict:
     """A stage that stands for the work done elsewhere: its key is that of the source's content and place."""
     start: Start = Pretrained(f"imported: {each.model}, {each.source}")
-    if task.trains or each.intermediate != NONE:
+    if each.intermediate != UNTUNED and (task.trains or each.intermediate != NONE):
         start = Train(start, (), (), Recipe(), each.seed, Runtime())
     return Predict(start, rows, 0, 0, Runtime())
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from xstilts.errors import ModelError, nearest
+from xstilts.families import FAMILIES, Family, family_of
 
 # what a plain transformers folder may hold; everything else (pickles among them) is neither hashed nor fetched
 FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json",
@@ -52,6 +54,8 @@ def check_folder(folder: Path, names: Sequence[str] = FILES) -> None:
     """Raise ModelError unless `folder` holds a transformers model with safetensors weights and a tokenizer."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise ModelError(f"{folder}: an adapter without its encoder; put it into the encoder's weights first (peft's merge_and_unload)")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no config.json; a model folder is what transformers' save_pretrained writes")
     if not any(folder.glob("model*.safetensors")):
@@ -82,31 +86,81 @@ def fetch(where: Where, offline: bool, names: Sequence[str] = FILES) -> Path:
     return Path(found)
 
 
+def config_of(where: Where, offline: bool) -> Mapping[str, object] | None:
+    """config.json of a model; None for a repository that is not in the local hub cache and is not to be, or cannot be, asked.
+
+    Raises ModelError for a folder without a readable one.
+    """
+    if isinstance(where, Path):
+        path = where / "config.json"
+    else:
+        from huggingface_hub import hf_hub_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            path = Path(hf_hub_download(where.repository, "config.json", revision=where.revision, local_files_only=offline))
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError):
+            return None
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise ModelError(f"{path}: no table of names and values")
+    return found
+
+
+def config(where: Where) -> Mapping[str, object] | None:
+    """The config.json of a model: of its folder, of the local hub cache, or of the table of known checkpoints; None where it is in none.
+
+    Nothing is fetched. Raises ModelError for a folder's config that cannot be read.
+    """
+    found = config_of(where, offline=True)
+    return checkpoints().get(where.repository) if found is None and isinstance(where, Hub) else found
+
+
+@cache
+def checkpoints() -> Mapping[str, Mapping[str, object]]:
+    """Sizes of well-known checkpoints of the hub, by repository, under the names that their config.json has for them."""
+    table = tomllib.loads((files("xstilts") / "checkpoints.toml").read_text("utf-8"))
+    return {name: {**table["like"].get(own.get("like", ""), {}), **own} for name, own in table["checkpoint"].items()}
+
+
+def family_at(where: Where, offline: bool) -> Family | None:
+    """The family of a model, by its config or, for a repository whose config is not at hand, by the list of known models."""
+    config = config_of(where, offline)
+    if config is not None:
+        return family_of(config)
+    return next((FAMILIES[row.family] for row in known() if isinstance(where, Hub) and row.repository == where.repository), None)
+
+
 def size(folder: Path) -> dict[str, int]:
-    """`hidden` and `layers` of a model folder's config, as far as it names them, and `parameters` by its weight files."""
-    config = _config(folder)
+    """`hidden` and `layers` of a model folder's config, as far as it names them, and `parameters` by its weight files.
+
+    Of a larger checkpoint they are those of the part that reads texts.
+    """
+    config, begins = _reads(folder)
     hidden = config.get("hidden_size") or config.get("d_model") or 0
     layers = config.get("num_hidden_layers") or config.get("num_layers") or 0
-    return {"hidden": int(hidden), "layers": int(layers), "parameters": parameters(folder)}
+    return {"hidden": int(hidden), "layers": int(layers), "parameters": parameters(folder, begins)}
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'config.json'}: {error}") from None
-    return found
+def _reads(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Of the part of a checkpoint that reads texts: its config, and how the names of its tensors begin."""
+    config: Mapping[str, Any] = config_of(folder, offline=True) or {}
+    begins = tuple(theirs for theirs, _ in family_of(config).tensors) or ("",)
+    return config.get("text_config", config), begins
 
 
 def body(folder: Path) -> int:
     """Parameters without those of the word table, which multiply nothing. Raises ModelError."""
-    config = _config(folder)
+    config, begins = _reads(folder)
     width = config.get("embedding_size") or config.get("hidden_size") or config.get("d_model") or 0
-    return parameters(folder) - int(config.get("vocab_size", 0)) * int(width)
+    return parameters(folder, begins) - int(config.get("vocab_size", 0)) * int(width)
 
 
-def parameters(folder: Path) -> int:
-    """The number of parameters in a folder's safetensors files, from their headers (nothing is loaded)."""
+def parameters(folder: Path, begins: tuple[str, ...] = ("",)) -> int:
+    """The number of parameters in a folder's safetensors files, from their headers (nothing is loaded); of names that begin so."""
     total = 0
     for path in folder.glob("model*.safetensors"):
         with path.open("rb") as file:
@@ -116,12 +170,47 @@ def parameters(folder: Path) -> int:
             except ValueError:
                 raise ModelError(f"{path}: not a safetensors file, or truncated") from None
         for name, tensor in header.items():
-            if name != "__metadata__":
+            if name != "__metadata__" and name.startswith(begins) and ".crossattention." not in name:
                 count = 1
                 for extent in tensor["shape"]:
                     count *= extent
                 total += count
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A model of the field: where it is, how large, under which terms, and what of it has been run here.
+
+    `parameters` are those that are trained with heads, in millions: of an encoder-decoder its encoder, of an image-text model
+    its text tower. `ran` says what ran with its trained weights ("": nothing; only small random weights of its family did).
+    """
+
+    name: str
+    family: str  # model_type
+    repository: str
+    parameters: float
+    layers: int
+    hidden: int
+    licence: str = ""  # "": see the repository
+    ran: str = ""
+
+    @property
+    def shape(self) -> str:
+        """What kind of model it is."""
+        return FAMILIES[self.family].shape
+
+    @property
+    def note(self) -> str:
+        """What a reader of any result of it must know."""
+        return FAMILIES[self.family].note
+
+
+@cache
+def known() -> tuple[Known, ...]:
+    """The models that this package was made for, in the order of its file."""
+    table = tomllib.loads(files("xstilts").joinpath("known_models.toml").read_text("utf-8"))
+    return tuple(Known(name=name, **row) for name, row in table.items())
 
 
 def unknown(name: str, known: tuple[str, ...]) -> ModelError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from xstilts import apertium, machine, models, translations
 from xstilts.errors import DataError, StudyError, TranslationError, nearest
+from xstilts.families import Family, refusal
 from xstilts.languages import language as language_row
 from xstilts.models import Where
 from xstilts.rows import available, describe, load, part_rows
@@ -21,6 +22,7 @@ from xstilts.stages import (
     Predict,
     Pretrain,
     Pretrained,
+    Recipe,
     Rows,
     Runtime,
     Seq2Seq,
@@ -30,10 +32,12 @@ from xstilts.stages import (
     Train,
     Translate,
     lineage,
+    makeup,
+    recipe_of,
     root,
     rows_read,
 )
-from xstilts.study import EVERY, NONE, OWN, TARGET, Encoder, Merged, Mix, Splits, Study, Translation, ingredient, steps_of
+from xstilts.study import EVERY, NONE, OWN, TARGET, UNTUNED, Encoder, Merged, Mix, Splits, Study, Translation, ingredient, steps_of
 from xstilts.task import PARTS, Part, Parts, Task
 from xstilts.tasks import task as find_task
 
@@ -85,6 +89,7 @@ class Plan:
     reads: tuple[Read, ...]  # where each part's rows come from
     layer_rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)  # retrieval target -> the dev rows that choose its layer
     mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
+    families: Mapping[str, Family] = field(default_factory=dict)  # model name -> its architecture, where it is known
 
     @property
     def data_lines(self) -> tuple[str, ...]:
@@ -119,14 +124,16 @@ class Plan:
 
 
 def make_plan(
-    study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None, count: Count | None = None
-) -> Plan:
+    study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None, count: Count | None = None,
+    offline: bool = True,
+) -> Plan:  # fmt: skip
     """The plan of a study. `base` is the folder that relative model paths start from (default: the current one).
 
     `count` gives the number of rows (default: reads them); only mixes that are not sampled in proportion ask for it.
+    Unless `offline`, the hub may be asked for the config of a model.
     Raises StudyError, DataError or ModelError when something that the study names does not exist.
     """
-    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data)))).plan()
+    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data))), offline).plan()
 
 
 def mix_of(study: Study, step: str) -> Mix:
@@ -134,7 +141,7 @@ def mix_of(study: Study, step: str) -> Mix:
     if step in study.mixes:
         return study.mixes[step]
     if (name := task_named(study, step)) != TARGET:
-        _task(name, "intermediates", (*study.mixes, *study.merges, *study.translations, NONE, TARGET))
+        _task(name, "intermediates", (*study.mixes, *study.merges, *study.translations, NONE, UNTUNED, TARGET))
     return Mix((step,))
 
 
@@ -194,6 +201,38 @@ def _in_proportion(parts: list[float], total: int) -> list[float]:
     return [part / sum(parts) * total for part in parts]
 
 
+# which ways of tuning read which values of a recipe
+_READ = {
+    "rank": ("lora", "qlora"), "alpha": ("lora", "qlora"), "prompt_length": ("prompt",), "adapter": ("full", "lora", "qlora", "prompt"),
+}  # fmt: skip
+
+
+def tuned(recipe: Recipe, start: Start, named: str) -> Recipe:
+    """`recipe` as it is carried out from `start`: what its way of tuning does not read has its default, so that no key hangs on it.
+
+    Raises StudyError where the way of tuning cannot go on from the adapter that `start` stands on. `named` says whose recipe it is.
+    """
+    groups = makeup(start).groups
+    below = tuple(map(recipe_of, groups[-1])) if groups else ()
+    unread = [name for name, ways in _READ.items() if recipe.tuning not in ways or (name == "adapter" and not below)]
+    recipe = replace(recipe, **{name: getattr(Recipe(), name) for name in unread})
+    if not below or recipe.tuning == "head":
+        return recipe
+    where, way, last = f'recipe of "{named}": adapter = "{recipe.adapter}"', recipe.tuning, below[-1]
+    if recipe.adapter == "merge":
+        if any(each.tuning == "prompt" for each in below):
+            then = 'use "continue" or "fresh"' if way == "prompt" else 'go on with tuning = "prompt" or "head"'
+            raise StudyError(f"{where}: the model starts with soft prompts, which cannot be put into weights; {then}")
+    elif last.tuning != way:
+        raise StudyError(f'{where}: the adapter that it starts with is of tuning = "{last.tuning}", not "{way}"; use "merge"')
+    elif recipe.adapter == "continue":
+        for name, ways in _READ.items():
+            has, wanted = getattr(last, name), getattr(recipe, name)
+            if name != "adapter" and way in ways and has != wanted:
+                raise StudyError(f"{where}: the adapter that it starts with has {name} {has:g}, not {wanted:g}")
+    return recipe
+
+
 def parts_of(study: Study, task: Task) -> Parts:
     """The splits that serve as the task's parts in this study. Raises StudyError for an unknown split."""
     own = study.splits.get(task.name)
@@ -213,10 +252,10 @@ def same_data(model: Start, task: Task, own: Rows) -> bool:
     """True when the way to `model` read other rows of what `task` is trained on than `own`, the baseline's, or `own` twice.
 
     So it is after NLI for XNLI, after the target's rows in other languages (translate-train) or of another split (few-shot),
-    after the target trained twice; not where one training reads the target's rows beside another task's.
+    after the target trained twice; not where one training reads the target's rows beside another task's, and not where none does.
     """
     read = [rows for rows in rows_read(model) if find_task(rows.task).material & task.material]
-    return read != [own]
+    return bool(read) and read != [own]
 
 
 def together(rows: Iterable[Rows]) -> tuple[Read, ...]:
@@ -256,6 +295,7 @@ class _Planner:
     device: str
     base: Path
     count: Count
+    offline: bool
     rows: dict[tuple[str, Part, str, str, int | None], Rows] = field(default_factory=dict)  # already made: each asks for hashes of files
     shares: dict[tuple[object, ...], tuple[Share, ...]] = field(default_factory=dict)
     sizes: dict[Rows, int] = field(default_factory=dict)
@@ -268,6 +308,8 @@ class _Planner:
         study = self.study
         self._check_names()
         starts = {name: self._start(name) for name in study.models}
+        families = {name: family for name, (_, where) in starts.items() if where and (family := models.family_at(where, self.offline))}
+        self._check_families(families)
         cells: list[Cell] = []
         stages: dict[str, Stage] = {}
         for name, (start, where) in starts.items():
@@ -289,7 +331,17 @@ class _Planner:
             reads=tuple(dict.fromkeys(self._reads())),
             layer_rows={cell.target: cell.predict.chosen_on for cell in cells if cell.predict.chosen_on},
             mix_lines=tuple(self.mix_lines),
+            families=families,
         )
+
+    def _check_families(self, families: Mapping[str, Family]) -> None:
+        """What an architecture cannot do is said before anything runs."""
+        study = self.study
+        trained = (task_named(study, name) for chain in study.intermediates for name in ingredients(study, chain))
+        for task in map(find_task, dict.fromkeys((*study.targets, *(name for name in trained if name != TARGET)))):
+            for name, family in families.items():
+                if reason := refusal(family, task.kind):
+                    raise StudyError(f'models: "{name}" ({family.name}) cannot do "{task.name}" ({task.kind}): {reason}')
 
     def _check_names(self) -> None:
         study = self.study
@@ -310,6 +362,7 @@ class _Planner:
         for name, encoder in study.encoders.items():
             for t in encoder.seen:
                 _task(t, f"encoders.{name}.seen")
+        self._check_forms(tasks)
         for t in intermediates:
             if t != TARGET and not tasks[t].trains:
                 raise StudyError(f'intermediates: "{t}" has no training data')
@@ -343,10 +396,29 @@ class _Planner:
             if name not in study.models:
                 raise StudyError(f'encoders.{name}: "models" does not name it{nearest(name, study.models)}')
 
+    def _check_forms(self, tasks: Mapping[str, Task]) -> None:
+        """What cannot be put as text, and what cannot be asked of a model with heads."""
+        study = self.study
+        forms = {name: study.encoders[name].form if name in study.encoders else "heads" for name in study.models}
+        for name, form in forms.items():
+            wordless = [t for t, task in tasks.items() if task.kind in ("retrieve", "mask")]
+            if form == "text" and wordless:
+                raise StudyError(f'encoders.{name}.form: "{wordless[0]}" has no text form; leave it out, or use form = "heads"')
+            if form == "heads" and UNTUNED in study.intermediates:
+                raise StudyError(
+                    f'intermediates: "{UNTUNED}" cannot be asked of "{name}": untrained heads say nothing; it needs form = "text" '
+                    f"under [encoders.{name}]"
+                )
+            for where, recipe in {"recipe": study.recipe, **{f"recipes.{k}": r for k, r in study.recipes.items()}}.items():
+                if form == "text" and recipe.tuning in ("prompt", "head"):
+                    others = 'it has no heads, and prompts are put before encoders alone; use "full", "lora" or "qlora"'
+                    raise StudyError(f'{where}.tuning: "{recipe.tuning}" does not go with form = "text" of encoders.{name}: {others}')
+
     def _check_chain(self, chain: str) -> None:
         study, steps = self.study, steps_of(chain)
-        if NONE in steps:
-            raise StudyError(f'intermediates: "{chain}": "none" is no step of a chain; leave it out')
+        for word in (NONE, UNTUNED):
+            if word in steps:
+                raise StudyError(f'intermediates: "{chain}": "{word}" is no step of a chain; leave it out')
         ingredients(study, chain)
         for step in steps:
             if step in study.merges:
@@ -398,12 +470,30 @@ class _Planner:
             from xstilts.pretraining import pretrain_stage
 
             # pool and layer are the config's: others would be another key, and the encoder would be made again
-            return pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base), None
+            made = pretrain_stage(encoder.pretrain, self.data, self.file_hash, self.device, base=self.base)
+            return replace(made, form=encoder.form), None
         if encoder.hub:
             hub = models.Hub(encoder.hub, encoder.revision)
-            return Pretrained(f"{hub.repository}@{hub.revision}", encoder.pool, encoder.layer), hub
+            return Pretrained(f"{hub.repository}@{hub.revision}", self._pool(name, encoder, hub), encoder.layer, encoder.form), hub
         folder = self.base / encoder.path
-        return Pretrained(models.weights_hash(folder, self.file_hash), encoder.pool, encoder.layer), folder
+        weights = models.weights_hash(folder, self.file_hash)
+        return Pretrained(weights, self._pool(name, encoder, folder), encoder.layer, encoder.form), folder
+
+    def _pool(self, name: str, encoder: Encoder, where: Where) -> str:
+        """The sentence vector, which is in the key. Raises StudyError where it depends on a config that cannot be read."""
+        if encoder.form == "text":
+            return "first"  # there is none
+        family = models.family_at(where, self.offline)
+        if encoder.pool == "auto":
+            if family is None:
+                raise StudyError(
+                    f'encoders.{name}.pool: the config of "{encoder.hub}" is not at hand and the repository is not in "xstilts models": '
+                    'say pool = "first" (BERT-like encoders), "mean" (T5) or "last" (decoders), or run without --offline'
+                )
+            return family.pool
+        if encoder.pool == "first" and family is not None and family.causal:
+            raise StudyError(f'encoders.{name}.pool: {family.name} is causal, its first token has seen no other; use "last" or "mean"')
+        return encoder.pool
 
     def _series(self, name: str, start: Start) -> str:
         """Of a pretraining config what is not size; of other weights what the study says; "" where nothing is known."""
@@ -496,6 +586,8 @@ class _Planner:
 
     def _model(self, start: Start, chain: str, target: Task, language: str, seed: int, runtime: Runtime) -> Start:
         """What a cell is scored with: the chain's steps, then the target unless one of them has trained it."""
+        if chain == UNTUNED:
+            return start
         steps = steps_of(chain)
         if not any(self._names_target(step) for step in steps):
             steps = (*steps, TARGET)
@@ -529,7 +621,7 @@ class _Planner:
         joint = self._names_target(step)
         named = step if step in study.mixes else target.name if joint else ingredient(step)[0]
         fallback = target.name if joint else task_named(study, named)
-        recipe = study.recipes.get(named) or study.recipe_of(fallback)
+        recipe = tuned(study.recipes.get(named) or study.recipe_of(fallback), start, named)
         tasks = [target] if joint and target.trains else [find_task(n) for n in dict.fromkeys(share.rows.task for share in shares)]
         chosen_on = [task for task in tasks if task.kind != "mask"]
         select: tuple[Rows, ...] = ()
@@ -554,6 +646,8 @@ class _Planner:
             for each in seeds:
                 parts.append(self._after(start, steps_of(chain), target, language, each, runtime))
                 own.append(weight)
+        if any(recipe_of(each).tuning == "prompt" for part in (start, *parts) for group in makeup(part).groups for each in group):
+            raise StudyError(f"merges: {' and '.join(merged.of)}: soft prompts are no weights, so that they cannot be merged")
         scale = merged.scale if merged.scale is not None else {"arithmetic": 0.4}.get(merged.method, 1.0)
         density = merged.density if merged.method == "ties" else 1.0
         return Merge(start, tuple(parts), tuple(own), merged.method, scale, density, runtime)

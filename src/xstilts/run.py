@@ -21,7 +21,22 @@ from xstilts.canon import plain
 from xstilts.errors import StoreError
 from xstilts.executors import local, torchrun
 from xstilts.models import Hub, Where
-from xstilts.stages import ALONE, Choose, Layout, Merge, Predict, Pretrain, Pretrained, Progress, Stage, Train, Translate, parents, root
+from xstilts.stages import (
+    ALONE,
+    Choose,
+    Layout,
+    Merge,
+    Predict,
+    Pretrain,
+    Pretrained,
+    Progress,
+    Stage,
+    Train,
+    Translate,
+    parents,
+    root,
+    stands_on,
+)
 from xstilts.store import Store, disk_error
 
 # How libraries that do not raise OSError (tokenizers, NumPy) say that the disk refused.
@@ -89,14 +104,14 @@ class Outcome:
 
 
 def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
-    """The stages to run, by key, parents first: those that are missing, and their parents whose weights are gone.
+    """The stages to run, by key, parents first: those that are missing, and what they need whose weights are gone.
 
-    A stage whose weights were dropped on purpose counts as there until a missing stage stands on it.
+    A stage whose weights were dropped on purpose counts as there until a missing stage stands on it, or on an adapter on it.
     """
     wanted = {stage.key for stage in stages if store.find(stage.key) is None}
     for stage in reversed(stages):
         if stage.key in wanted:
-            starts = [start for start in parents(stage) if not isinstance(start, Pretrained)]
+            starts = [start for start in stands_on(stage) if not isinstance(start, Pretrained)]
             wanted |= {start.key for start in starts if store.find_weights(start.key) is None}
     return {stage.key: stage for stage in stages if stage.key in wanted}
 
@@ -257,7 +272,7 @@ class _Course:
         """The stages whose parents are there: answers of the model in memory, then trainings, the longest chain first."""
         ready = []
         for stage in self.todo.values():
-            if not any(start.key in self.todo or start.key in self.running for start in parents(stage)):
+            if not any(start.key in self.todo or start.key in self.running for start in stands_on(stage)):
                 ready.append(stage)
         elsewhere = {other.model for other in self.workers.values() if other is not worker}
 
@@ -273,7 +288,7 @@ class _Course:
         return sorted(ready, key=order)
 
     def _there(self, stage: Stage) -> bool:
-        stands_on_it = any(start.key == stage.key for other in self.todo.values() for start in parents(other))
+        stands_on_it = any(start.key == stage.key for other in self.todo.values() for start in stands_on(other))
         return (self.store.find_weights if stands_on_it else self.store.find)(stage.key) is not None
 
     def _give(self, worker: local.Worker | None, stage: Stage) -> None:
@@ -360,7 +375,7 @@ class _Course:
         self.on_event(Failed(stage, message))
         lost = {stage.key}
         for key, other in list(self.todo.items()):  # parents first, so one pass finds all
-            if any(start.key in lost for start in parents(other)):
+            if any(start.key in lost for start in stands_on(other)):
                 lost.add(key)
                 self.skipped.append(key)
                 del self.todo[key]
@@ -370,7 +385,7 @@ def _ranks(todo: Mapping[str, Stage]) -> dict[str, float]:
     """A rough cost of the longest chain of trainings that begins with each stage: what to begin first."""
     rank = {key: _cost(stage) for key, stage in todo.items()}
     for stage in reversed(tuple(todo.values())):
-        for start in parents(stage):
+        for start in stands_on(stage):
             if start.key in todo:
                 rank[start.key] = max(rank[start.key], _cost(todo[start.key]) + rank[stage.key])
     return rank

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cache, cached_property
+from itertools import chain
 from types import UnionType
 from typing import ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -18,6 +19,9 @@ from xstilts.task import Part
 
 # how pydantic reads the dataclasses that come from TOML: no unknown keys, no coercion
 STRICT: dict[str, object] = {"extra": "forbid", "strict": True}
+
+
+Form = Literal["heads", "text"]  # how tasks are put to a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,14 @@ class Recipe:
     freeze_embeddings: bool = field(default=False, metadata=LATER)  # the embeddings keep the weights that they start with
     freeze_layers: int = field(default=0, metadata=LATER)  # so do the first layers, this many
     average: int = field(default=0, metadata=LATER)  # the mean of the states at the last `average` selections is kept, not the best
+    # what is trained of the encoder: all of it; LoRA (Hu et al. 2021) on its linear layers; the same on weights of four bits (QLoRA,
+    # Dettmers et al. 2023); keys and values before every layer's own (deep soft prompts: arXiv 2210.12360); nothing
+    tuning: Literal["full", "lora", "qlora", "prompt", "head"] = field(default="full", metadata=LATER)
+    # what becomes of the adapter that the model starts with: put into its weights, trained on, or left below a fresh one
+    adapter: Literal["merge", "continue", "fresh"] = field(default="merge", metadata=LATER)
+    rank: int = field(default=8, metadata=LATER)  # lora, qlora: of the update of each matrix
+    alpha: float = field(default=16.0, metadata=LATER)  # lora, qlora: the update counts alpha / rank times
+    prompt_length: int = field(default=16, metadata=LATER)  # prompt: keys and values a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +143,9 @@ class Pretrained(Keyed):
 
     VERSION: ClassVar[int] = 1
     weights: str  # SHA-256 over names and contents of config, tokenizer and weights
-    pool: str = "first"  # sentence vector: "first" token or "mean" over attended tokens
+    pool: str = "first"  # sentence vector: "first" or "last" token, or "mean" over attended tokens
     layer: int = -1  # hidden state used for retrieval (-1: last)
+    form: Form = field(default="heads", metadata=LATER)  # "text": every task is read and answered as text, see `textform`
 
 
 @dataclass(frozen=True)
@@ -145,6 +158,7 @@ class Pretrain(Keyed):
     runtime: Runtime
     pool: str = "first"
     layer: int = -1
+    form: Form = field(default="heads", metadata=LATER)  # for what comes after: the pretraining is the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +254,7 @@ class Predict(Keyed):
     stride: int
     runtime: Runtime
     layer: str = field(default="", metadata=LATER)  # retrieval: hidden state to embed with; see `layer_of`, or "dev"
-    pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "mean" (also "") over the attended tokens
+    pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "last" token, "mean" (also "")
     tune: Rows | None = field(default=None, metadata=LATER)  # mining: rows that the threshold is tuned on; None: two folds
     chosen_on: tuple[Rows, ...] = field(default=(), metadata=LATER)  # layer "dev": rows that choose it; (): they are `rows` themselves
 
@@ -268,6 +282,50 @@ def parents(stage: Stage | Pretrained) -> tuple[Start | Translate | Predict, ...
             return stage.among
         case Pretrain() | Pretrained() | Translate():
             return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Makeup:
+    """What the weights of a model are made of: an encoder, and adapters in groups, lowest first.
+
+    The adapters of a group stand on the same weights: the encoder's, with all groups before it put into them.
+    """
+
+    base: Start
+    groups: tuple[tuple[Train | Choose, ...], ...] = ()
+
+
+def recipe_of(model: Train | Choose) -> Recipe:
+    """How a model was trained; the candidates of a choice differ in their rate alone."""
+    return model.recipe if isinstance(model, Train) else model.among[0].recipe
+
+
+def makeup(model: Start) -> Makeup:
+    """What a model's weights are made of: an adapter is stored without what it stands on, and "head" leaves none."""
+    if not isinstance(model, Train | Choose) or recipe_of(model).tuning == "full":
+        return Makeup(model)
+    below = makeup(model.start if isinstance(model, Train) else model.among[0].start)
+    if recipe_of(model).tuning == "head":
+        return below
+    *before, last = below.groups or ((),)
+    match recipe_of(model).adapter:
+        case "merge":
+            return Makeup(below.base, (*below.groups, (model,)))
+        case "continue":
+            return Makeup(below.base, (*before, (*last[:-1], model)))
+        case "fresh":
+            return Makeup(below.base, (*before, (*last, model)))
+
+
+def stands_on(stage: Stage) -> tuple[Start | Translate | Predict, ...]:
+    """What must lie in the store when a stage is carried out: its parents, and what the weights of those are made of."""
+    found: dict[str, Start | Translate | Predict] = {}
+    for parent in parents(stage):
+        if not isinstance(parent, Translate | Predict):
+            made = makeup(parent)
+            found |= {each.key: each for each in (made.base, *chain(*made.groups))}
+        found[parent.key] = parent
+    return tuple(found.values())
 
 
 def starts(stage: Stage | Pretrained) -> tuple[Start, ...]:

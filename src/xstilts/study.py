@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from xstilts.errors import StudyError, nearest
-from xstilts.stages import STRICT, Recipe
+from xstilts.stages import STRICT, Form, Recipe
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 NONE = "none"  # the intermediate that is no training
+UNTUNED = "untuned"  # no training at all: the pretrained model is asked in plain words
 TARGET = "target"  # in a chain or a mix: the target of the cell, whichever it is
 OWN, EVERY = "own", "*"  # of a mix's task, in place of a language: the language that the cell is scored in, every scored one
 LAYER = re.compile(r"14/24|last|dev|-?[0-9]+")
@@ -31,8 +32,9 @@ class Encoder:
     hub: str = ""
     revision: str = ""
     pretrain: str = ""
-    pool: Literal["first", "mean"] = "first"  # sentence vector of the classification heads
+    pool: Literal["auto", "first", "mean", "last"] = "auto"  # sentence vector of the heads; "auto" is that of its architecture
     layer: int = -1  # hidden state that retrieval embeds with; -1 is the last
+    form: Form = "heads"  # "text": no heads, tasks are read and answered as text (encoder-decoders and decoders)
     notes: str = ""  # what a reader must know of it (printed in every report)
     seen: tuple[str, ...] = ()  # tasks whose labels its weights have learnt from already (added to what is known of it)
     # models of one series had the same data, tokenizer and number of updates in pretraining: only among them is size compared
@@ -114,7 +116,7 @@ class Retrieval:
 
     __pydantic_config__: ClassVar = STRICT
     layer: str = "14/24"
-    pool: Literal["first", "mean"] = "mean"
+    pool: Literal["first", "mean", "last"] = "mean"
     dev: str = ""
 
 
@@ -157,7 +159,7 @@ class Study:
     """Models x intermediates x targets x seeds, and how they are trained.
 
     An intermediate is a chain of steps, "squad > nli": tasks, mixes, merges, and "target". Where no step trains the target, its
-    training ends the chain.
+    training ends the chain. "none" is no step; "untuned" not even the target: the same answers for every seed, made once.
     """
 
     __pydantic_config__: ClassVar = STRICT
@@ -198,8 +200,8 @@ class Study:
 
 
 def steps_of(chain: str) -> tuple[str, ...]:
-    """The steps of an intermediate; () for "none"."""
-    return () if chain == NONE else tuple(step.strip() for step in chain.split(">"))
+    """The steps of an intermediate; () for "none" and "untuned"."""
+    return () if chain in (NONE, UNTUNED) else tuple(step.strip() for step in chain.split(">"))
 
 
 def ingredient(name: str) -> tuple[str, str]:
@@ -349,8 +351,9 @@ def _check_values(study: Study) -> None:
         _check_translation(f"translations.{name}", translation)
     for table in ("mixes", "merges", "translations"):
         for name in getattr(study, table):
-            if name in (NONE, TARGET) or not NAME.fullmatch(name):
-                raise StudyError(f'{table}.{name}: not a name that a step can have; use letters, digits and . _ + - (not "none", "target")')
+            if name in (NONE, UNTUNED, TARGET) or not NAME.fullmatch(name):
+                reserved = ", ".join(f'"{each}"' for each in (NONE, UNTUNED, TARGET))
+                raise StudyError(f"{table}.{name}: not a name that a step can have; use letters, digits and . _ + - (not {reserved})")
     for one, two in (("mixes", "merges"), ("mixes", "translations"), ("merges", "translations")):
         if both := getattr(study, one).keys() & getattr(study, two).keys():
             raise StudyError(f"{two}.{min(both)}: one of {one} has this name too; choose another")
@@ -391,6 +394,12 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
     for name in ("selections", "freeze_layers", "average"):
         if getattr(recipe, name) < 0:
             raise StudyError(f"{where}.{name}: expected 0 or more, got {getattr(recipe, name)}")
+    for name in ("rank", "alpha", "prompt_length"):
+        if not getattr(recipe, name) > 0:
+            raise StudyError(f"{where}.{name}: expected more than 0, got {getattr(recipe, name)}")
+    if recipe.tuning != "full" and (recipe.freeze_embeddings or recipe.freeze_layers):
+        name = "freeze_embeddings" if recipe.freeze_embeddings else "freeze_layers"
+        raise StudyError(f'{where}.{name}: tuning = "{recipe.tuning}" leaves every weight of the encoder as it is; freezing is of "full"')
     if recipe.average > recipe.selections:
         raise StudyError(f"{where}.average: the mean is over states at selections, and there are {recipe.selections} of {recipe.average}")
 

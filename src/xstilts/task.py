@@ -50,6 +50,20 @@ class Hub:
     tables: Mapping[str, tuple[Table, ...]]  # split -> the tables that make it up
 
 
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How a classifying task reads as text, and the text of each label, in the order of `Task.labels` ((): the labels themselves).
+
+    {first} and {second} stand for the two texts. `form` is what a model is trained on, `ask` what one is asked that was
+    not tuned, with `words` for its answers. "" and () stand for the general form; see `textform`.
+    """
+
+    form: str = ""
+    labels: tuple[str, ...] = ()
+    ask: str = ""
+    words: tuple[str, ...] = ()
+
+
 class Source(Protocol):
     """Where rows come from: files of an official release, or a generator (`mini`)."""
 
@@ -112,6 +126,7 @@ class Task:
     sizes: Mapping[str, int] = field(default_factory=dict)  # official sizes, "train-en" -> 392702
     get: str = ""  # how to get the data and where to put it
     hub: Hub | None = None  # the same rows on the hub, for who asks for them
+    wording: Wording = Wording()  # classify: how its rows read as text
     version: int = 1  # raise when the reader's rows change
 
     @property

@@ -28,7 +28,7 @@ from xstilts.metrics import Items
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import STRICT, Choose, Merge, Start, Train, lineage
 from xstilts.stats import LEVEL, MIN_SEEDS, RESAMPLES, Floats, Interval, holm, t_outside
-from xstilts.study import told
+from xstilts.study import UNTUNED, told
 from xstilts.task import KINDS
 from xstilts.tasks import task as find_task
 
@@ -306,7 +306,8 @@ def judge(
     `samples` are the draws of `results`. `seen` gives by model the data sets whose labels its weights have learnt from (and how),
     `sources` where a model comes from.
     """
-    cells = (*(result.cell for result in results.results), *results.missing)
+    # what was not tuned at all is no choice of an intermediate task
+    cells = [cell for cell in (*(result.cell for result in results.results), *results.missing) if cell.intermediate != UNTUNED]
     by_model: dict[str, list[CellLike]] = {}
     for cell in cells:
         by_model.setdefault(cell.model, []).append(cell)

@@ -32,6 +32,7 @@ from xstilts.scores import CellLike, TaskOf
 from xstilts.stages import Choose, Merge, Pretrain, Pretrained, Rows, Start, Train, lineage, rows_read
 from xstilts.stats import MIN_SEEDS, detectable, holm
 from xstilts.store import write_json
+from xstilts.study import UNTUNED
 from xstilts.task import Task
 from xstilts.tasks import task as find_task
 
@@ -584,7 +585,7 @@ def selection(evidence: Evidence) -> Finding:
 
 def same_data(evidence: Evidence) -> Finding:
     """Whether cells whose intermediate step read the target's training rows are marked; judged by the texts of the rows."""
-    choices = {(c.model, c.intermediate, c.target): c for c in evidence.cells if c.intermediate != BASELINE}
+    choices = {(c.model, c.intermediate, c.target): c for c in evidence.cells if c.intermediate not in (BASELINE, UNTUNED)}
     if not choices:
         return _open("the study has no intermediate step")
     marked = [place for place, cell in choices.items() if cell.same_data]
@@ -685,7 +686,7 @@ def chance(evidence: Evidence) -> Finding:
     verdicts: list[Verdict] = []
     reasons: list[str] = []
     for target, task in evidence.tasks.items():
-        mine = [row for row in evidence.transfer.levels if row.target == target]
+        mine = [row for row in evidence.transfer.levels if row.target == target and row.intermediate != UNTUNED]
         first = [row for row in mine if row.language == task.train_language] or [row for row in mine if not row.language]
         if task.chance is None or not first:
             continue

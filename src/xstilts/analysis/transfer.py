@@ -20,6 +20,7 @@ from xstilts.analysis.consistency import METRIC, Consistency
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import Pretrain, Pretrained
 from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, slope_weights
+from xstilts.study import UNTUNED
 from xstilts.task import Task
 
 BASELINE = "none"
@@ -45,6 +46,7 @@ class Level:
 class Gain:
     """Score after an intermediate task minus the baseline's, in points; "" for the mean over languages or targets.
 
+    A model that was not tuned at all is after no task: it has scores and gaps, and no gain.
     `targets` are those that the overall mean is over; it holds the one target else.
     """
 
@@ -350,7 +352,7 @@ def same_languages(sample: Sample, model: str, intermediate: str, baseline: str)
 def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
     for sample in samples:
         for model, intermediate in _pairs(sample):
-            if intermediate == baseline or (model, baseline) not in _pairs(sample):
+            if intermediate in (baseline, UNTUNED) or (model, baseline) not in _pairs(sample):
                 continue
             before_of = dict(_by_language(sample, model, baseline))
             alike = same_languages(sample, model, intermediate, baseline)
@@ -379,7 +381,7 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
 
 def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
     """The mean gain over targets of each intermediate; targets on the same data apart; seeds paired, items independent."""
-    pairs = dict.fromkeys(pair for sample in samples for pair in _pairs(sample) if pair[1] != baseline)
+    pairs = dict.fromkeys(pair for sample in samples for pair in _pairs(sample) if pair[1] not in (baseline, UNTUNED))
     for model, intermediate in pairs:
         for same in (False, True):
             chosen = [s for s in samples if (model, intermediate) in _pairs(s) and s.same_data(model, intermediate) == same]
@@ -416,7 +418,7 @@ def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iter
                 left_out.append(f"gap of {sample.task.name} after {intermediate} ({model}): languages or cells are missing")
                 continue
             change = None
-            if intermediate != baseline and before is not None and same_languages(sample, model, intermediate, baseline):
+            if intermediate not in (baseline, UNTUNED) and before is not None and same_languages(sample, model, intermediate, baseline):
                 apart = minus(after, before)
                 change = sample.interval(apart) if sample.has(apart) else None
             one = float(sample.contrast(language_mean(model, intermediate, [english]))[0].mean())
@@ -469,7 +471,7 @@ def _trends(
                 "score": [language_mean(m, intermediate, codes) for m in models],
                 "gap": [_gap(sample, m, intermediate) for m in models],
             }
-            if intermediate != baseline:
+            if intermediate not in (baseline, UNTUNED):
                 quantities["gain"] = [minus(language_mean(m, intermediate, codes), language_mean(m, baseline, codes)) for m in models]
             for what, contrasts in quantities.items():
                 total: dict[tuple[str, str, str], float] = {}

@@ -13,7 +13,7 @@ from xstilts import rows
 from xstilts.deploy.spec import FILE, KINDS, Spec, read_spec
 from xstilts.errors import DataError, ModelError, StudyError, nearest
 from xstilts.examples import Example
-from xstilts.stages import Choose, Predict, Rows, Stage, Train, from_plain, root
+from xstilts.stages import Choose, Predict, Rows, Stage, Train, from_plain, recipe_of, root
 from xstilts.store import Store
 from xstilts.study import read_study
 from xstilts.task import Task
@@ -102,6 +102,9 @@ def _entry(name: str, stage: object, store: Store, task: str) -> tuple[Found, ..
     folder = store.find_weights(stage.key)
     if folder is None:
         raise ModelError(f'{name}: the weights of stage {stage.key[:12]} are not in {store.path}; run its study with keep = "all"')
+    if not (folder / "encoder").is_dir():
+        way = recipe_of(stage).tuning
+        raise ModelError(f'{name}: it was trained with tuning = "{way}", which stores no whole encoder; name one of tuning = "full"')
     heads = {}
     for path in sorted((folder / "heads").glob("*.json")):
         facts = json.loads(path.read_text("utf-8"))

@@ -41,6 +41,7 @@ class Graph(nn.Module):
         encoder.set_attn_implementation("sdpa")
         self.encoder, self.head = encoder, head
         self.by_token, self.mean = kind in ("tag", "span"), pool == "mean"
+        self.from_ends = pool == "last" or hf.family(encoder).causal  # what a causal model says of a row stands where the row ends
         self.first = hf.first_position(encoder)
         self.eval()
 
@@ -73,7 +74,9 @@ def graph_of(folder: Path, spec: Spec, task: Task) -> Graph:
 
 
 def write_onnx(graph: Graph, names: tuple[str, ...], longest: int, path: Path) -> None:
-    """The graph with dynamic numbers of rows and tokens, weights inside, in fp32."""
+    """The graph with dynamic numbers of rows and tokens, weights inside, in fp32. Raises ModelError for a model read from row ends."""
+    if graph.from_ends:
+        raise ModelError(f"a {graph.encoder.config.model_type} model is read where its rows end, which no graph does; use --format torch")
     example = {name: torch.ones(2, 7, dtype=torch.int64) for name in names}
     batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens", max=longest)
     with _quiet():

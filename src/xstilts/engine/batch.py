@@ -132,6 +132,12 @@ class Batch:
         starts: NDArray[np.int64] = np.cumsum(self.lengths) - self.lengths
         return starts
 
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """[B] where each row's last token is."""
+        ends: NDArray[np.int64] = np.cumsum(self.lengths) - 1
+        return ends
+
 
 def batch_of(made: Columns, rows_B: NDArray[np.int64], device: str) -> Batch:
     """The given rows as one batch on `device`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -21,55 +23,118 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from xstilts.engine import packed
 from xstilts.engine.batch import Batch
 from xstilts.errors import ModelError
+from xstilts.families import FAMILIES, OTHER, OTHER_DECODER, Family, family_of
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 
-# attention dropout lives inside the fused attention kernel, where no mask of ours can be handed in: it is off
-_ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
-
-
-def _after_padding(config: Any) -> int:
-    return int(config.pad_token_id) + 1
-
-
-# the families whose rows can be packed (absolute positions handed in, attention through the interface), and their first position
-_FIRST_POSITION: dict[str, Callable[[Any], int]] = {
-    "bert": lambda _: 0,
-    "xlm-roberta": _after_padding,
-    "roberta": _after_padding,
-    "camembert": _after_padding,
-    "xlm-roberta-xl": _after_padding,
-}
+# config fields of every dropout that transformers' encoders have, attention's among them
+_DROPOUTS = (
+    "hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout", "attn_pdrop", "resid_pdrop", "embd_pdrop",
+    "embed_dropout", "embedding_dropout", "mlp_dropout", "resid_dropout", "activation_dropout", "hidden_dropout", "dropout",
+    "dropout_rate", "layerdrop",
+)  # fmt: skip
+_CAUSAL, _MASKED = transformers.MODEL_FOR_CAUSAL_LM_MAPPING, transformers.MODEL_FOR_MASKED_LM_MAPPING
 
 
 def load_encoder(folder: Path, dropout: float = 0.0, device: str = "cpu") -> PreTrainedModel:
-    """The bare encoder of a folder in fp32, without a pooling layer, its hidden dropout at the given rate. Raises ModelError."""
+    """The bare encoder of a folder in fp32, without a pooling layer, its hidden dropout at the given rate.
+
+    Of an encoder-decoder or an image-text model it is the encoder of texts. Raises ModelError.
+    """
     try:
         config = AutoConfig.from_pretrained(folder)
-        for name in _ATTENTION_DROPOUT:
-            if hasattr(config, name):
-                setattr(config, name, 0.0)
-        if hasattr(config, "hidden_dropout_prob"):
-            config.hidden_dropout_prob = dropout
-        kind: Any = transformers.MODEL_MAPPING[type(config)]
-        extra = {"add_pooling_layer": False} if "add_pooling_layer" in inspect.signature(kind).parameters else {}
-        model, info = AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **extra
-        )
+        family = FAMILIES.get(config.model_type, OTHER)
+        source: dict[str, Any] = {"pretrained_model_name_or_path": folder}
+        if hasattr(config, "text_config"):
+            config, state = _part(folder, config, family)
+            source = {"pretrained_model_name_or_path": None, "state_dict": state}
+        elif getattr(config, "is_encoder_decoder", False) and not family.tensors:
+            raise ModelError(f"{folder}: {config.model_type} is an encoder-decoder whose encoder is not known here (T5, mT5, umT5 are)")
+        _as_encoder(config, family, dropout)
+        kind: Any = transformers.MODEL_MAPPING[type(config)] if family.loads == "AutoModel" else getattr(transformers, family.loads)
+        if "add_pooling_layer" in inspect.signature(kind).parameters:
+            source["add_pooling_layer"] = False
+        loader = AutoModel if family.loads == "AutoModel" else kind
+        model, info = loader.from_pretrained(config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **source)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a transformers encoder: {error}") from None
-    pack(model)
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{folder}: the weights lack {len(missing)} tensors of the encoder, {missing[0]} among them")
+    _still(model)
+    pack(model)
     loaded: PreTrainedModel = nn.Module.to(model, device)
     return loaded
 
 
+def _part(folder: Path, config: Any, family: Family) -> tuple[Any, dict[str, Tensor]]:
+    """The config and weights of the texts' encoder in a larger checkpoint, under its own names. Raises ModelError.
+
+    transformers can rename tensors while it loads, but then writes the old names back when the encoder is saved.
+    """
+    if not family.tensors:
+        raise ModelError(f"{folder}: {config.model_type} holds several models, and which of them reads texts is not known here")
+    text = config.text_config
+    if family.becomes:
+        text = transformers.CONFIG_MAPPING[family.becomes].from_dict({**text.to_dict(), "model_type": family.becomes})
+    state = {}
+    for path in sorted(folder.glob("model*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (no mapping)
+                begins = next((pair for pair in family.tensors if name.startswith(pair[0])), None)
+                if begins is not None:
+                    state[begins[1] + name.removeprefix(begins[0])] = file.get_tensor(name)
+    if not state:
+        expected = " or ".join(f'"{theirs}"' for theirs, _ in family.tensors)
+        raise ModelError(f"{folder}: no tensors of {family.name} ({expected}...); this checkpoint holds other parts of the model only")
+    return text, state
+
+
+def _as_encoder(config: Any, family: Family, rate: float) -> None:
+    """Set up a config for heads. Dropouts that are modules get the rate; others (inside attention, or functions) have no rows: 0."""
+    for name in _DROPOUTS:
+        if hasattr(config, name):
+            setattr(config, name, rate if name in family.dropout else 0.0)
+    if family.causal:
+        config.use_cache = False  # of what generating keeps
+    elif getattr(config, "is_decoder", False):
+        config.is_decoder = False  # BLIP's reads images through layers of its own, which texts alone do not use
+
+
+def _still(model: nn.Module) -> None:
+    """Turn off what one config field sets together with the dropouts of rows: T5's inside attention, DeBERTa's of shared positions."""
+    for module in model.modules():
+        if isinstance(getattr(module, "dropout", None), float):
+            vars(module)["dropout"] = 0.0
+        if isinstance(shared := getattr(module, "pos_dropout", None), nn.Dropout):
+            shared.p = 0.0
+
+
+def family(model: PreTrainedModel) -> Family:
+    """The family of a loaded model; one without a row in the table is a decoder where transformers knows it as nothing else."""
+    config = model.config
+    if config.model_type not in FAMILIES:
+        return OTHER_DECODER if type(config) in _CAUSAL and type(config) not in _MASKED else OTHER
+    return family_of({"model_type": config.model_type, "use_bidirectional_attention": getattr(config, "use_bidirectional_attention", None)})
+
+
+def check_pool(model: PreTrainedModel, pool: str) -> None:
+    """Raise ModelError for the first token's state of a causal model, which has seen nothing but that token."""
+    if pool == "first" and family(model).causal:
+        raise ModelError(f'{model.config.model_type} is causal: its first token has seen no other; use pool = "last" or "mean"')
+
+
+def check_ids(model: PreTrainedModel, highest: int, folder: Path) -> None:
+    """Raise ModelError for a token id without a row in the embedding. Tokenizers may have more ids than are ever in use."""
+    rows = len(embedding_of(model))
+    if highest >= rows:
+        raise ModelError(f"{folder}: the tokenizer gives the id {highest} and the embedding has {rows} rows; they are not of one model")
+
+
 def packs(model: PreTrainedModel) -> bool:
     """True when the model's family can take rows without padding."""
-    return model.config.model_type in _FIRST_POSITION
+    return family(model).packs
 
 
 def pack(model: PreTrainedModel) -> None:
@@ -82,10 +147,11 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a folder. Raises ModelError when there is none (slow ones give no offsets)."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelError(f"{folder}: no usable tokenizer: {error}") from None
     if not tokenizer.is_fast:
         raise ModelError(f"{folder}: the tokenizer has no fast form (tokenizer.json), which spans and tags need")
+    tokenizer.truncation_side = "right"  # some of generating models cut the beginning
     return tokenizer
 
 
@@ -110,15 +176,21 @@ def embedding_of(model: PreTrainedModel) -> Tensor:
 
 
 def max_positions(model: PreTrainedModel) -> int:
-    """The longest row that the model can take (XLM-R's positions start after the padding index)."""
-    first = _FIRST_POSITION.get(model.config.model_type, lambda _: 0)(model.config)
-    return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - first
+    """The longest row that the model can take (RoBERTa's positions start after the padding index)."""
+    return int(getattr(model.config, "max_position_embeddings", 1 << 30)) - _counts_from(model)
 
 
 def first_position(model: PreTrainedModel) -> int | None:
     """The number of a row's first position; None for families that count positions themselves."""
-    first = _FIRST_POSITION.get(model.config.model_type)
-    return None if first is None else first(model.config)
+    return _counts_from(model) if packs(model) else None
+
+
+def _counts_from(model: PreTrainedModel) -> int:
+    if model.config.model_type in FAMILIES:
+        return int(model.config.pad_token_id) + 1 if family(model).after_padding else 0
+    table = _at(model, "embeddings.position_embeddings")
+    padding = table.padding_idx if isinstance(table, nn.Embedding) else None
+    return 0 if padding is None else padding + 1
 
 
 def depth(model: PreTrainedModel) -> int:
@@ -128,9 +200,12 @@ def depth(model: PreTrainedModel) -> int:
 
 def freeze(model: PreTrainedModel, embeddings: bool, layers: int) -> None:
     """Take the embeddings (positions and their norm included) or the first layers out of training. Raises ModelError."""
+    own = family(model)
     if embeddings:
-        getattr(model, "embeddings", model.get_input_embeddings()).requires_grad_(False)
-    stack: Any = getattr(getattr(model, "encoder", None), "layer", ())
+        for module in [_at(model, path) for path in own.embeddings] + [model.get_input_embeddings()]:
+            if module is not None:
+                module.requires_grad_(False)
+    stack = _at(model, own.layers) or ()
     if layers > len(stack):
         raise ModelError(f"recipe.freeze_layers = {layers}: this {model.config.model_type} encoder has {len(stack)} layers to freeze")
     for layer in stack[:layers]:
@@ -165,6 +240,14 @@ def checkpoint(model: PreTrainedModel) -> None:
         setattr(layer, "_gradient_checkpointing_func", partial(recomputed, use_reentrant=False))  # noqa: B010 (it is not declared)
 
 
+def _at(model: nn.Module, path: str) -> Any:
+    """The submodule at a dotted path, None where there is none."""
+    found: Any = model
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
 def hidden_states(model: PreTrainedModel, batch: Batch, layer: int = -1) -> Tensor:
     """[N, H] hidden states of a layer: 0 is the embeddings, -1 the last. Raises ModelError for a layer that is not there."""
     return layers_of(model, batch, (layer,))[0]
@@ -175,11 +258,12 @@ def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> li
     device = str(batch.ids_N.device)
     within = np.concatenate([np.arange(n) for n in batch.lengths])
     inputs: dict[str, Any] = {"output_hidden_states": any(layer != -1 for layer in layers)}
-    if packs(model):
-        first = _FIRST_POSITION[model.config.model_type](model.config)
-        inputs |= {"input_ids": batch.ids_N[None], "position_ids": torch.from_numpy(within + first).to(device)[None]}
-        inputs |= {"packed": packed.layout(batch.lengths, device)}
-        if "types" in batch.tokens:
+    typed = "types" in batch.tokens and _takes_types(model)
+    if model.config._attn_implementation == packed.NAME:  # pretraining may have set another
+        positions = torch.from_numpy(within + _counts_from(model)).to(device)
+        inputs |= {"input_ids": batch.ids_N[None], "position_ids": positions[None]}
+        inputs |= {"packed": packed.layout(batch.lengths, device, family(model).causal)}
+        if typed:
             inputs["token_type_ids"] = batch.tokens["types"][None]
         output = model(**inputs)
         found = [_layer(output, layer)[0] for layer in layers]
@@ -192,11 +276,17 @@ def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> li
             return flat.new_zeros(shape[0] * shape[1]).index_copy(0, at, flat).view(shape)
 
         inputs |= {"input_ids": padded(batch.ids_N), "attention_mask": padded(torch.ones_like(batch.ids_N))}
-        if "types" in batch.tokens:
+        if typed:
             inputs["token_type_ids"] = padded(batch.tokens["types"])
         output = model(**inputs)
         found = [_layer(output, layer).flatten(0, 1)[at] for layer in layers]
     return found
+
+
+def _takes_types(model: PreTrainedModel) -> bool:
+    """True where the model has more than one token type; tokenizers may give types to models that know none."""
+    known = "token_type_ids" in inspect.signature(model.forward).parameters
+    return known and int(getattr(model.config, "type_vocab_size", 2)) > 1
 
 
 def _layer(output: Any, layer: int) -> Tensor:
@@ -210,10 +300,10 @@ def _layer(output: Any, layer: int) -> Tensor:
 
 
 def pooled(hidden_NH: Tensor, batch: Batch, pool: str) -> Tensor:
-    """[B, H]: each row's first token's state, or the mean over its tokens (in fp32)."""
+    """[B, H]: each row's first token's state, its last token's, or the mean over its tokens (in fp32)."""
     device = hidden_NH.device
-    if pool == "first":
-        return hidden_NH[torch.from_numpy(batch.starts).to(device)]
+    if pool != "mean":
+        return hidden_NH[torch.from_numpy(batch.starts if pool == "first" else batch.ends).to(device)]
     row = torch.from_numpy(np.repeat(np.arange(len(batch.lengths)), batch.lengths)).to(device)
     sums = hidden_NH.new_zeros((len(batch.lengths), hidden_NH.shape[1]), dtype=torch.float32).index_add(0, row, hidden_NH.float())
     return sums / torch.from_numpy(batch.lengths).to(device, torch.float32).unsqueeze(-1)
@@ -228,6 +318,8 @@ def tokenizer_facts(folder: Path) -> str:
     """The tokenizer's definition as text, for cache keys."""
     names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
     found = [(folder / name).read_text("utf-8") for name in names if (folder / name).is_file()]
+    binary = ("sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+    found += [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in binary if (folder / name).is_file()]
     if not found:
         raise ModelError(f"{folder}: no tokenizer files")
     return "\0".join(found)
@@ -245,5 +337,5 @@ def config_of(folder: Path) -> dict[str, object]:
 
 
 def parameters_of(model: nn.Module) -> int:
-    """The number of parameters."""
-    return sum(p.numel() for p in model.parameters())
+    """The number of parameters; of matrices of four bits, that of the numbers that they stand for."""
+    return sum(math.prod(p.quant_state.shape) if hasattr(p, "quant_state") else p.numel() for p in model.parameters())

@@ -1,10 +1,14 @@
-"""Which of a training's states is its result: the best by the dev part, the last, or a mean of several."""
+"""Which of a training's states is its result: the best by the dev part, the last, or a mean of several.
+
+A state is the weights that are trained; all others stay what they were loaded as.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from xstilts.engine.parallel import local
@@ -16,6 +20,19 @@ class Standing(Protocol):
     step: int
     best_step: int
     best_score: float
+
+
+def trained(whole: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that are trained, by name; of those that are split over processes this process's part."""
+    state = whole.state_dict(keep_vars=True)  # it puts parts in place of weights that a forward pass has left gathered
+    return {name: state[name] for name, value in whole.named_parameters() if value.requires_grad}
+
+
+def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give the weights that are trained the values that they have in `state`: of a sharded one this process's part."""
+    with torch.no_grad():
+        for name, value in trained(whole).items():
+            local(value).copy_(state[name])
 
 
 def averaged(average: int, selections: frozenset[int]) -> tuple[int, ...]:
@@ -40,16 +57,10 @@ def after(
     standing.best_score, standing.best_step = score, standing.step
     if standing.step == last:
         return {}
-    return {name: local(value).cpu().clone() for name, value in whole.state_dict().items()}
+    return {name: local(value).cpu().clone() for name, value in trained(whole).items()}
 
 
-def _added(kept: dict[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
-    """`kept` plus a `count`-th of every weight; what is no real number (position numbers) is taken as it is."""
-    result = {}
-    for name, value in whole.state_dict().items():
-        now = local(value).cpu()
-        if now.is_floating_point():
-            result[name] = now / count + kept[name] if name in kept else now / count
-        else:
-            result[name] = now.clone()
-    return result
+def _added(kept: Mapping[str, Tensor], whole: nn.Module, count: int) -> dict[str, Tensor]:
+    """`kept` plus a `count`-th of every weight."""
+    parts = {name: local(value).cpu() / count for name, value in trained(whole).items()}
+    return {name: part + kept[name] if name in kept else part for name, part in parts.items()}

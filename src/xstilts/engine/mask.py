@@ -59,8 +59,12 @@ def hide(
 
 
 def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
-    """The head, weights not yet set; its output matrix is the model's own embedding."""
-    return VocabularyHead(hf.hidden_size(model), len(hf.embedding_of(model)))
+    """The head, weights not yet set; its output matrix is the model's own embedding. Raises ModelError where it has another width."""
+    rows, width = hf.embedding_of(model).shape
+    if width != hf.hidden_size(model):
+        raise ModelError(f"{model.config.model_type} has embeddings of width {width} and states of width {hf.hidden_size(model)}: "
+                         "masked language modelling needs one width")  # fmt: skip
+    return VocabularyHead(width, rows)
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:

@@ -11,27 +11,29 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xstilts.engine import hf
-from xstilts.engine.model import encoder_folder
+from xstilts.engine import adapters, hf
+from xstilts.engine.adapters import Weights
 from xstilts.errors import ModelError
 from xstilts.stages import Choose, Merge
 
 State = Mapping[str, Tensor]
 
 
-def merge(stage: Merge, base: Path, parts: Sequence[Path], out: Path) -> None:
-    """Write the merged encoder into `out/encoder`. Raises ModelError when the parts are not of one shape."""
-    folder = encoder_folder(stage.base, base)
-    encoder = hf.load_encoder(folder)
+def merge(stage: Merge, base: Weights, parts: Sequence[Weights], out: Path) -> None:
+    """Write the merged encoder into `out/encoder`; adapters are put into the weights first.
+
+    Raises ModelError when the parts are not of one shape, or hold soft prompts.
+    """
+    encoder = adapters.folded(base)
     start = {name: value.clone() for name, value in encoder.state_dict().items()}
     states = []
-    for part, path in zip(stage.parts, parts, strict=True):
-        state = hf.load_encoder(encoder_folder(part, path)).state_dict()
+    for part in parts:
+        state = adapters.folded(part).state_dict()
         if {n: t.shape for n, t in state.items()} != {n: t.shape for n, t in start.items()}:
-            raise ModelError(f"{path.name[:12]}: its encoder has other weights than the one that it is merged onto")
+            raise ModelError(f"{part.folder.name[:12]}: its encoder has other weights than the one that it is merged onto")
         states.append(state)
     encoder.load_state_dict(merged(stage, start, states))
-    hf.save_encoder(encoder, hf.load_tokenizer(folder), out / "encoder")
+    hf.save_encoder(encoder, hf.load_tokenizer(base.encoder), out / "encoder")
     (out / "facts.json").write_text(json.dumps({"parts": len(parts), "method": stage.method}) + "\n", "utf-8")
 
 
@@ -89,8 +91,9 @@ def choose(stage: Choose, folders: Sequence[Path], out: Path) -> None:
     """Put the files of the training with the highest dev score into `out`, the first of equals; they are linked where that works."""
     logs = [json.loads((folder / "log.json").read_text("utf-8")) for folder in folders]
     best = max(range(len(logs)), key=lambda i: (logs[i]["dev"], -i))
-    for name in ("encoder", "heads"):
-        shutil.copytree(folders[best] / name, out / name, copy_function=_linked)
+    for name in ("encoder", adapters.FOLDER, "heads"):
+        if (folders[best] / name).is_dir():
+            shutil.copytree(folders[best] / name, out / name, copy_function=_linked)
     facts = {
         "chosen": stage.among[best].key,
         "lr": stage.among[best].recipe.lr,

@@ -216,14 +216,6 @@ def full(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def put(whole: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Give the weights that `state` names its values: of a sharded one this process's part."""
-    weights = whole.state_dict()
-    with torch.no_grad():
-        for name, value in state.items():
-            local(weights[name]).copy_(value)
-
-
 def unshard(whole: nn.Module, keep: bool) -> None:
     """Put whole weights on the CPU in place of sharded ones where `keep`; all processes have to ask. It cannot be trained on."""
     for module in whole.modules():

@@ -13,31 +13,36 @@ import torch
 from torch import Tensor, nn
 
 from xstilts import metrics
-from xstilts.engine import hf, retrieve
+from xstilts.arithmetic import BATCH
+from xstilts.engine import adapters, hf, retrieve, text
+from xstilts.engine import model as models
+from xstilts.engine.adapters import Weights
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, batch_of, by_length
 from xstilts.engine.kinds import ANSWERS, TRAINS, encoded
-from xstilts.engine.model import Model, encoder_folder, load_head
+from xstilts.engine.model import Model, load_head
 from xstilts.errors import DataError
 from xstilts.examples import Example, Parallel, gold_of, group_of, is_candidate
 from xstilts.scores import PREDICTIONS, write_predictions
-from xstilts.stages import Predict, Rows, best_layer, layer_of, root
+from xstilts.stages import Predict, Pretrain, Pretrained, Rows, best_layer, layer_of, root
 from xstilts.task import Task
+from xstilts.textform import Found, names_entities
 
-BUDGET = 8192  # tokens a prediction batch: changes speed and memory, not answers
+WIDE = 4  # as text batches have so many times fewer tokens: writing keeps every layer's keys and values
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, device: str) -> Model:
+def _loaded(model: Weights, device: str, precision: str) -> Model:
     """The last model used: a target model predicts in many languages one after the other."""
-    return Model(hf.load_encoder(folder, device=device).eval(), hf.load_tokenizer(folder), {})
+    encoder = nn.Module.to(adapters.loaded(model, precision), device).eval()
+    return Model(encoder, hf.load_tokenizer(model.encoder), {})
 
 
 def predict(
-    stage: Predict, model: Path, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path,
+    stage: Predict, model: Weights, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path,
     measured: Sequence[Mapping[str, float]] = (),
 ) -> None:  # fmt: skip
-    """Write predictions.parquet and facts.json into `out`. `model` is the folder of stage.model.
+    """Write predictions.parquet and facts.json into `out`. `model` is where stage.model lies.
 
     `measured` are the facts of stage.choosers, in order: with layer "dev" they say which layer to take.
     Raises DataError for rows without label, ModelError when model and task do not fit.
@@ -46,24 +51,35 @@ def predict(
     examples = load(stage.rows)
     _refuse_unlabelled(examples, task, stage.rows)
     device = stage.runtime.device
-    loaded = _loaded(encoder_folder(stage.model, model), device)
-    longest = min(stage.max_length, hf.max_positions(loaded.encoder))
-    folder = encoder_folder(stage.model, model)
+    loaded = _loaded(model, device, stage.runtime.precision)
+    longest = models.longest(model.form, loaded.encoder, stage.max_length)
+    untuned = isinstance(stage.model, Pretrained | Pretrain)
+    form = models.text_form(model.form, loaded.encoder, asks=True, natural=untuned)
+    if form is None:
+        hf.check_pool(loaded.encoder, (stage.pool or "mean") if task.kind == "retrieve" else root(stage).pool)
 
     def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
-        return encoded(folder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache)
+        made = encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache, form)
+        hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), model.encoder)
+        return made
 
     made = columns_of(stage.rows, lambda: examples)
-    layers: dict[str, float] = {}
-    if task.kind == "retrieve":
+    more: dict[str, float] = {}
+    if form is not None:
+        language, precision = stage.rows.language, stage.runtime.precision
+        answered, found = text.answers(
+            loaded.encoder, loaded.tokenizer, form, made, examples, task, language, device, precision, BATCH // WIDE
+        )
+        more = {"cut_rate": float(np.mean(made.rows["cut"])), **outputs(task, found)}
+    elif task.kind == "retrieve":
         tune = None
         if stage.tune is not None:
             labelled = load(stage.tune)
             _refuse_unlabelled(labelled, task, stage.tune)
             tune = (labelled, columns_of(stage.tune, lambda: labelled))
-        answered, layers = _retrieved(loaded, stage, task, examples, made, tune, measured)
+        answered, more = _retrieved(loaded, stage, task, examples, made, tune, measured)
     else:
-        head = load_head(model, loaded.encoder, task).to(device).eval()
+        head = load_head(model.folder, loaded.encoder, task).to(device).eval()
         rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
         answered = ANSWERS[task.kind].answers(rows, made, examples, task)
     out.mkdir(parents=True, exist_ok=True)
@@ -82,9 +98,20 @@ def predict(
         "tokens": len(made.ids),
         "rows": len(made.example),
         "unk_rate": unknown / max(1, len(made.ids)),
-        **layers,
+        **more,
     }
     (out / "facts.json").write_text(json.dumps(facts) + "\n", "utf-8")
+
+
+def outputs(task: Task, found: Found) -> dict[str, float]:
+    """Shares of what was written: names (or answers that are not empty) that do not stand in the input, and that are in a wrong script.
+
+    {} where nothing is written freely: labels and options are scored, one tag a word is chosen among the tags.
+    """
+    if task.kind not in ("span", "tag") or (task.kind == "tag" and not names_entities(task)):
+        return {}
+    many = max(1, found.many)
+    return {"outputs": found.many, "not_in_input": 1 - found.right / many if found.many else 0.0, "wrong_script": found.foreign / many}
 
 
 def _retrieved(
@@ -150,30 +177,29 @@ def logits(model: Model, head: nn.Module, task: Task, made: Columns, pool: str, 
     def forward(batch: Batch) -> Tensor:
         return kind.logits(model.encoder, head, batch, pool)
 
-    return _in_order(model, made, forward, device, precision)
+    return _in_order(model, made, forward, device, precision, one_a_row=task.kind not in ("tag", "span"))
 
 
 @torch.inference_mode()
 def vectors(model: Model, made: Columns, layers: Sequence[int], pool: str, device: str, precision: str) -> Iterator[Tensor]:
-    """[len(layers), H] each row's first token's state ("first") or the mean over its tokens ("mean") at each of the layers."""
+    """[len(layers), H] each row's sentence vector, pooled as `pool` says, at each of the layers."""
     last = hf.depth(model.encoder)
     asked = [-1 if layer == last else layer for layer in layers]
 
     def forward(batch: Batch) -> Tensor:
         return torch.stack([hf.pooled(s.float(), batch, pool) for s in hf.layers_of(model.encoder, batch, asked)], dim=1)
 
-    return _in_order(model, made, forward, device, precision)
+    return _in_order(model, made, forward, device, precision, one_a_row=True)
 
 
 def _in_order(
-    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str
+    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str, one_a_row: bool
 ) -> Iterator[Tensor]:
     results: list[Tensor | None] = [None] * len(made.example)
-    for rows_B in by_length(made, np.arange(made.count), BUDGET):
+    for rows_B in by_length(made, np.arange(made.count), BATCH):
         batch = batch_of(made, rows_B, device)
         with torch.inference_mode(), hf.autocast(device, precision):
             out = forward(batch).float().cpu()
-        one_a_row = len(out) == len(rows_B)  # a row has two tokens at least
         for row, own in zip(rows_B, out if one_a_row else out.split(batch.lengths.tolist()), strict=True):
             results[row] = own
     return (r for r in results if r is not None)

@@ -14,6 +14,7 @@ from xstilts.engine import hf
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, columns
 from xstilts.engine.heads import TokenHead
+from xstilts.engine.pieces import rows, types_of
 from xstilts.examples import Example, Passage
 from xstilts.task import Task
 
@@ -30,25 +31,25 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task
     if not passages:
         return columns([], [])
     questions = _shortened(tokenizer, [p.question for p in passages], min(QUESTION, max_length // 3))
-    made = tokenizer(
-        questions, [p.context for p in passages], truncation="only_second", max_length=max_length, stride=min(stride, max_length // 4),
-        return_overflowing_tokens=True, return_offsets_mapping=True, padding=False, return_attention_mask=False,
+    made, put = rows(
+        tokenizer, questions, [p.context for p in passages], max_length, truncation="only_second", stride=min(stride, max_length // 4),
+        return_overflowing_tokens=True, return_offsets_mapping=True,
     )  # fmt: skip
     example = made["overflow_to_sample_mapping"]
+    owners = put([made.sequence_ids(row) for row in range(len(example))])
+    places = put(made["offset_mapping"], (0, 0), (0, 0))
     starts, ends, first, last = [], [], [], []
     for row, owner in enumerate(example):
-        offsets = np.asarray(made["offset_mapping"][row], np.int64)
-        inside = np.fromiter((s == 1 for s in made.sequence_ids(row)), bool, len(offsets))
+        offsets = np.asarray(places[row], np.int64)
+        inside = np.fromiter((s == 1 for s in owners[row]), bool, len(offsets))
         start, end = np.where(inside, offsets[:, 0], -100), np.where(inside, offsets[:, 1], -100)
         a, b = _target(passages[owner], start, end)
         starts.append(start.tolist())
         ends.append(end.tolist())
         first.append(a)
         last.append(b)
-    tokens = {"start": starts, "end": ends}
-    if "token_type_ids" in made:
-        tokens["types"] = made["token_type_ids"]
-    return columns(made["input_ids"], example, tokens, {"first": first, "last": last})
+    tokens = {"start": starts, "end": ends, **types_of(made, put, pairs=True)}
+    return columns(put(made["input_ids"]), example, tokens, {"first": first, "last": last})
 
 
 def _shortened(tokenizer: PreTrainedTokenizerBase, questions: list[str], most: int) -> list[str]:
@@ -80,10 +81,16 @@ def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
-    """[N, 2]; question tokens can be neither start nor end."""
+    """[N, 2]; question tokens can be neither start nor end.
+
+    The first token stands for "no answer here"; in a causal model, where it has seen nothing, with the last token's scores.
+    """
     out: Tensor = head(hf.hidden_states(model, batch)).float()
     allowed = batch.tokens["start"] >= 0
-    allowed[torch.from_numpy(batch.starts).to(allowed.device)] = True  # the first token stands for "no answer here"
+    firsts = torch.from_numpy(batch.starts).to(allowed.device)
+    allowed[firsts] = True
+    if hf.family(model).causal:
+        out = out.index_copy(0, firsts, out[torch.from_numpy(batch.ends).to(allowed.device)])
     return out.masked_fill(~allowed.unsqueeze(-1), -1e9)
 
 
@@ -105,18 +112,18 @@ def answers(
     """
     result = []
     groups = made.rows_of(np.arange(made.count))
-    for example, rows in zip(examples, groups, strict=True):
+    for example, windows in zip(examples, groups, strict=True):
         if not isinstance(example, Passage):
             raise TypeError("span needs Passage")
         best, null, text = -np.inf, np.inf, ""
-        for r in rows:
+        for r in windows:
             row = logits_rows[r].numpy()
             null = min(null, float(row[0].sum()))
             score, a, b = best_span(row)
             if score > best:
                 at = made.bounds[r]
                 best = score
-                text = example.context[made.tokens["start"][at + a] : made.tokens["end"][at + b]]
+                text = example.context[made.tokens["start"][at + a] : made.tokens["end"][at + b]].strip()  # byte-level: " word"
         chosen = "" if task.no_answer and null > best else text
         result.append(Answered((chosen,), (max(best, -1e9), null)))
     return result

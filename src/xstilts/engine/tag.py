@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -12,14 +13,15 @@ from xstilts.engine import hf
 from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, columns
 from xstilts.engine.heads import TokenHead
-from xstilts.engine.pieces import encode_words, special_ids
+from xstilts.engine.pieces import encode_words, runs, special_ids
 from xstilts.errors import DataError
 from xstilts.examples import Example, Words
 from xstilts.task import Task
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task: Task, max_length: int, stride: int) -> Columns:
-    """Rows of whole words; per token `word` (number of the word whose first piece it is, else -100) and `target` (its tag).
+    """Rows of whole words; per token `word` (number of the word whose first piece it is, -100 for its other pieces, -101 for
+    special tokens) and `target` (its tag).
 
     A single word longer than a row keeps its first pieces. Raises DataError for an unknown tag.
     """
@@ -33,15 +35,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task
     example: list[int] = []
     for index, (sentence, pieces) in enumerate(zip(sentences, encode_words(tokenizer, [s.words for s in sentences]), strict=True)):
         tags = _numbers(sentence, number, task)
-        for part in _fit(pieces, room):
-            ids, word, target = list(before), [-100] * len(before), [-100] * len(before)
+        for part in runs(pieces, room):
+            ids, word, target = list(before), [-101] * len(before), [-100] * len(before)
             for w in part:
                 kept = pieces[w][:room]
                 ids += kept
                 word += [w] + [-100] * (len(kept) - 1)
                 target += [tags[w]] + [-100] * (len(kept) - 1)
             rows.append(ids + after)
-            words.append(word + [-100] * len(after))
+            words.append(word + [-101] * len(after))
             targets.append(target + [-100] * len(after))
             example.append(index)
     tokens = {"word": words, "target": targets}
@@ -61,31 +63,25 @@ def _numbers(sentence: Words, number: dict[str, int], task: Task) -> list[int]:
     return [number[tag] for tag in sentence.tags]
 
 
-def _fit(pieces: Sequence[Sequence[int]], room: int) -> list[list[int]]:
-    """Word numbers in runs whose pieces fit into `room`; runs of about equal length, so that none is a bare rest."""
-    total = sum(min(len(p), room) for p in pieces)
-    aim = -(-total // max(1, -(-total // room)))
-    runs: list[list[int]] = []
-    used = room + 1
-    for w, p in enumerate(pieces):
-        need = min(len(p), room)
-        if used + need > room or used >= aim:
-            runs.append([])
-            used = 0
-        runs[-1].append(w)
-        used += need
-    return runs
-
-
 def head(model: PreTrainedModel, task: Task, rate: float) -> nn.Module:
     """The head, weights not yet set."""
     return TokenHead(hf.hidden_size(model), len(task.labels), rate)
 
 
 def logits(model: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> Tensor:
-    """[N, tags]."""
-    out: Tensor = head(hf.hidden_states(model, batch))
+    """[N, tags]; of a word at its first piece. In a causal model that is what its last piece says, which has seen all of it."""
+    hidden_NH = hf.hidden_states(model, batch)
+    if hf.family(model).causal:
+        hidden_NH = hidden_NH[_last_pieces(batch.tokens["word"])]
+    out: Tensor = head(hidden_NH)
     return out
+
+
+def _last_pieces(word_N: Tensor) -> Tensor:
+    """[N] for the first piece of a word the place of its last one, for any other token its own."""
+    begins = torch.nonzero(word_N != -100).squeeze(-1)
+    ends = torch.cat([begins[1:], begins.new_tensor([len(word_N)])]) - 1
+    return torch.arange(len(word_N), device=word_N.device).index_copy(0, begins, ends)
 
 
 def loss(logits_NC: Tensor, batch: Batch) -> tuple[Tensor, int]:

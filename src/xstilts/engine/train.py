@@ -22,21 +22,24 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from xstilts import metrics
-from xstilts.engine import hf, keep, mask, parallel, vocabulary
+from xstilts.arithmetic import MICRO, MICRO_GPU
+from xstilts.engine import adapters, hf, keep, mask, parallel, text, vocabulary
 from xstilts.engine import model as models
-from xstilts.engine.batch import Batch, Columns, batch_of, schedule
+from xstilts.engine.adapters import Weights
+from xstilts.engine.batch import Batch, Columns, batch_of, rng, schedule
 from xstilts.engine.dropout import Draws, replace_dropouts
-from xstilts.engine.kinds import ANSWERS, TRAINS, Trains, encoded
+from xstilts.engine.kinds import ANSWERS, TRAINS, Steps, encoded
 from xstilts.engine.model import Model
 from xstilts.engine.parallel import Alone, Whole
 from xstilts.engine.predict import logits as predict_logits
-from xstilts.errors import DataError, Stopped, StoreError, TrainingError
+from xstilts.errors import DataError, ModelError, Stopped, StoreError, TrainingError
 from xstilts.examples import Example, gold_of
+from xstilts.families import refusal
 from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
 from xstilts.task import Task
 
-MICRO = 4096  # tokens a micro-batch on a CPU: changes speed and memory, not results beyond rounding
-MICRO_GPU = 16384
+WIDE = 4  # as text micro-batches are so many times smaller: a target token has a logit for every piece of the vocabulary
+NO_HEAD = nn.Identity()
 SAVE_EVERY = 60.0  # seconds between two saved states
 SAVE_SHARE = 0.05  # of the time at most goes into saving: a state that takes long to write is written less often
 REPORT_EVERY = 0.5
@@ -56,6 +59,7 @@ class State:
     best_step: int = -1
     best_score: float = -1.0
     losses: list[list[float]] = field(default_factory=list)  # [step, mean loss since the last entry]
+    recent: list[float] = field(default_factory=list)  # the losses since that entry
     selections: list[list[float]] = field(default_factory=list)  # [step, score on the English dev part]
 
 
@@ -69,47 +73,63 @@ class Material:
 
 
 def train(
-    stage: Train, start: Path, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
+    stage: Train, start: Weights, task_of: Callable[[str], Task], load: Callable[[Rows], list[Example]],
     draft: Path, cache: Path, emit: Callable[[Progress], None], stop: Callable[[], bool],
     layout: Layout = ALONE, team: Alone | None = None,
 ) -> None:  # fmt: skip
-    """Train `stage` from the folder `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
+    """Train `stage` from the model in `start`; the entry's files go to `draft/out`, the resumable state to `draft/state`.
 
     Of several processes each calls this with its `team` (see `parallel`); the first writes.
     Raises Stopped after saving when `stop()` turns true, TrainingError for a loss that is not finite
     (naming step and examples), DataError for rows without label.
     """
     device, recipe = stage.runtime.device, stage.recipe
-    folder = models.encoder_folder(stage.start, start)
     team = team or Alone()
+    if team.sharded and recipe.tuning == "qlora":
+        raise ModelError('tuning = "qlora": weights of four bits cannot be split over processes; use --parallel ddp')
     team.wait_for_turn()
-    encoder, tokenizer = hf.load_encoder(folder, recipe.dropout), hf.load_tokenizer(folder)
-    hf.freeze(encoder, recipe.freeze_embeddings, recipe.freeze_layers)
+    tokenizer = hf.load_tokenizer(start.encoder)
+    generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
+    encoder, adapter = adapters.prepared(start, recipe, stage.runtime.precision, generator)
+    as_text, asked = (models.text_form(start.form, encoder, asks) for asks in (False, True))
+    if as_text is None:
+        hf.check_pool(encoder, root(stage).pool)
     if layout.checkpointing:
         hf.checkpoint(encoder)
-    longest = min(recipe.max_length, hf.max_positions(encoder))
+    longest = models.longest(start.form, encoder, recipe.max_length)
 
-    def columns_of(rows: Rows) -> Columns:
+    def columns_of(rows: Rows, form: text.Form | None) -> Columns:
         def labelled() -> list[Example]:
             examples = load(rows)
             _refuse_untrainable(examples, task_of(rows.task), rows)
             return examples
 
-        return encoded(folder, tokenizer, task_of(rows.task), rows, labelled, longest, recipe.stride, cache)
+        task = task_of(rows.task)
+        made = encoded(start.encoder, tokenizer, task, rows, labelled, longest, recipe.stride, cache, form)
+        hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), start.encoder)
+        return made
 
-    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows)) for share in stage.mix]
-    dev = [(task_of(rows.task), columns_of(rows), load(rows), rows.language) for rows in stage.select]
-    trimmed = None
-    if all(material.task.kind != "mask" for material in materials):
-        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
-    if trimmed is not None:
-        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
-        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
-    generator = torch.Generator().manual_seed(stage.seed)
+    for task in (task_of(share.rows.task) for share in stage.mix):
+        if reason := refusal(hf.family(encoder), task.kind):
+            raise ModelError(f"{task.name} cannot be trained on {encoder.config.model_type}: {reason}")
+    materials = [Material(task_of(share.rows.task), share.rows, columns_of(share.rows, as_text)) for share in stage.mix]
+    dev = [(task_of(rows.task), columns_of(rows, asked), load(rows), rows.language) for rows in stage.select]
     tasks = {m.task.name: m.task for m in materials}
-    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start) for name, task in tasks.items()}
+    generator = torch.Generator().manual_seed(stage.seed)
+    headed = tasks if as_text is None else {}
+    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start.folder) for name, task in headed.items()}
     draws = Draws(recipe.dropout, stage.seed)
     whole = Whole(encoder, heads)
+    size = {"parameters": hf.parameters_of(whole), "trained": sum(p.numel() for p in keep.trained(whole).values())}
+    rows_trained = vocabulary.refusal(encoder, {task.kind for task in tasks.values()}, written=as_text is not None)
+    trimmed = None
+    if rows_trained is None:
+        trimmed = vocabulary.trim(encoder, [*(material.columns for material in materials), *(made for _, made, _, _ in dev)])
+        materials = [replace(material, columns=trimmed.columns(material.columns)) for material in materials]
+        dev = [(task, trimmed.columns(made), examples, language) for task, made, examples, language in dev]
+        rows_trained = f"{len(trimmed.kept):,} of {len(trimmed.table_VH):,} embedding rows"
+        if recipe.tuning != "full":
+            trimmed = None  # no table is stored: the full one need not stay in memory
     replace_dropouts(whole, draws)
     trained = team.spread(whole, hf.layers(encoder), device).train()
     model = Model(encoder, tokenizer, heads)
@@ -125,16 +145,16 @@ def train(
     mean = keep.averaged(recipe.average, at)
 
     pool = root(stage).pool
-    budget = layout.micro_tokens or (MICRO if device == "cpu" else MICRO_GPU)
+    budget = layout.micro_tokens or (MICRO if device == "cpu" else MICRO_GPU) // (1 if as_text is None else WIDE)
     started = time.perf_counter() - state.seconds
     saved = reported = time.perf_counter()
     pause = SAVE_EVERY
-    recent: list[float] = []
-    params = [p for p in whole.parameters() if p.requires_grad]
+    params = [*keep.trained(whole).values()]
     while state.step < len(plan):
         step = plan[state.step]
         material = materials[step.share]
-        kind, head = TRAINS[material.task.kind], heads[material.task.name]
+        kind: Steps = TRAINS[material.task.kind] if as_text is None else text
+        head = heads.get(material.task.name, NO_HEAD)
         for group in optimizer.param_groups:
             group["lr"] = _rate(recipe, state.step, len(plan))
         total, targets, tokens = 0.0, 0.0, 0.0
@@ -143,7 +163,8 @@ def train(
             batch = batch_of(material.columns, rows_B, device)
             if material.task.kind == "mask":
                 batch = mask.masked(batch, tokenizer, recipe.mask_rate, stage.seed, state.step)
-            draws.at(state.step, rows_B + (step.share << 40), batch.lengths)
+            # a model that reads input and target apart never sees a row of these lengths: it goes by whole rows
+            draws.at(state.step, rows_B + (step.share << 40), batch.lengths if as_text is None else np.zeros_like(batch.lengths))
             with team.quiet(trained, last=number == len(own)):
                 with hf.autocast(device, stage.runtime.precision, cache=not team.sharded):
                     summed, count = trained(partial(_summed, kind, encoder, head, batch, pool))
@@ -163,24 +184,24 @@ def train(
                 "lower recipe.lr or use precision fp32"
             )
         _step(optimizer, params, max(1, targets) / team.size, recipe.clip)
-        recent.append(total / max(1, targets))
+        state.recent.append(total / max(1, targets))
         state.step += 1
         state.examples += len(step.examples)
         now = time.perf_counter()
         state.seconds = now - started
         if state.step in at:
             whole.eval()
-            score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision))
+            score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
             whole.train()
             state.selections.append([state.step, score])
             if team.keeps:
                 best = keep.after(best, whole, state, score, mean, len(plan))
         if state.step % max(1, len(plan) // 100) == 0 or state.step == len(plan):
-            state.losses.append([state.step, float(np.mean(recent))])
-            recent = []
+            state.losses.append([state.step, float(np.mean(state.recent))])
+            state.recent = []
         if now - reported > REPORT_EVERY:
             reported = now
-            loss = state.losses[-1][1] if state.losses else float(np.mean(recent))
+            loss = state.losses[-1][1] if state.losses else float(np.mean(state.recent))
             emit(Progress(state.step, len(plan), loss, state.examples, state.seconds))
         if state.step < len(plan) and (stopping or saving):
             _save(draft / "state", whole, optimizer, state, best, team.rank == 0)
@@ -189,10 +210,10 @@ def train(
         if stopping and state.step < len(plan):
             raise Stopped(f"stopped at step {state.step} of {len(plan)}; the next run goes on from there")
     if best:
-        parallel.put(whole, best)
+        keep.put(whole, best)
     if mean:
         whole.eval()
-        state.best_score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision))
+        state.best_score = team.of_first(_select(whole, model, dev, pool, device, stage.runtime.precision, asked))
     parallel.unshard(whole, keep=team.rank == 0)
     if team.rank != 0:
         return
@@ -201,8 +222,12 @@ def train(
         vocabulary.restore(encoder, trimmed, float(np.mean([_decay(recipe, step, len(plan)) for step in taken])))
     out = draft / "out"
     out.mkdir(parents=True, exist_ok=True)
-    models.save(model, tasks, out)
-    (out / "log.json").write_text(json.dumps(_log(state, whole, stage, layout), indent=1) + "\n", "utf-8")
+    if recipe.tuning == "full":
+        hf.save_encoder(encoder, tokenizer, out / "encoder")
+    elif adapter:
+        adapters.save(encoder, adapter, recipe, start.base, out / adapters.FOLDER)
+    models.save_heads(heads, tasks, out)
+    (out / "log.json").write_text(json.dumps({**_log(state, stage, layout), **size, "trimmed": rows_trained}, indent=1) + "\n", "utf-8")
 
 
 def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> None:
@@ -214,13 +239,13 @@ def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> 
             raise DataError(f"{task.name} {rows.split} {rows.language}: row {e.id} is unlabelled, so that it cannot be trained on")
 
 
-def _summed(kind: Trains, encoder: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> tuple[Tensor, int]:
+def _summed(kind: Steps, encoder: PreTrainedModel, head: nn.Module, batch: Batch, pool: str) -> tuple[Tensor, int]:
     """The loss summed over a micro-batch's targets, and their number."""
     return kind.loss(kind.logits(encoder, head, batch, pool), batch)
 
 
 def _optimizer(whole: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    named = [(n, p) for n, p in whole.named_parameters() if p.requires_grad]
+    named = [*keep.trained(whole).items()]
     groups = [
         {"params": [p for n, p in named if not n.endswith(NO_DECAY)], "weight_decay": recipe.weight_decay},
         {"params": [p for n, p in named if n.endswith(NO_DECAY)], "weight_decay": 0.0},
@@ -256,14 +281,20 @@ def _selection_steps(steps: int, selections: int) -> frozenset[int]:
 
 
 def _select(
-    whole: Whole, model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str
-) -> float:
+    whole: Whole, model: Model, dev: Sequence[tuple[Task, Columns, list[Example], str]], pool: str, device: str, precision: str,
+    asked: text.Form | None,
+) -> float:  # fmt: skip
     """The mean headline score over the tasks of the mix on their English dev parts, on 0-100."""
     scores = []
     for task, made, examples, language in dev:
-        head = model.heads[task.name]
-        rows = list(whole(partial(predict_logits, model, head, task, made, pool, device, precision)))
-        answered = ANSWERS[task.kind].answers(rows, made, examples, task)
+        if asked is not None:
+            body, budget = model.encoder, MICRO // WIDE
+            written = partial(text.answers, body, model.tokenizer, asked, made, examples, task, language, device, precision, budget)
+            answered, _ = whole(written)
+        else:
+            head = model.heads[task.name]
+            rows = list(whole(partial(predict_logits, model, head, task, made, pool, device, precision)))
+            answered = ANSWERS[task.kind].answers(rows, made, examples, task)
         gold, pred = [gold_of(e) for e in examples], [a.pred for a in answered]
         scores.append(metrics.items(task.metrics[0], task, language, gold, pred).value)
     return float(np.mean(scores))
@@ -272,7 +303,7 @@ def _select(
 def _save(
     folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer, state: State, best: Mapping[str, Tensor], writes: bool
 ) -> None:
-    """Save weights, moments and position; the JSON that names the tensors' file is replaced last, by one rename.
+    """Save the weights that are trained, moments and position; the JSON that names the tensors' file is replaced last, by one rename.
 
     The file holds whole tensors, however many processes there are: all have to call, one writes.
     """
@@ -295,9 +326,11 @@ def _tensors(
     whole: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """The tensors of a state, one whole one after the other."""
-    weights = whole.state_dict()
+    weights: dict[str, Tensor] = {**keep.trained(whole)}
+    again = models.tied(whole)
     for name, value in weights.items():
-        yield f"weights/{name}", parallel.full(value)
+        if name not in again:
+            yield f"weights/{name}", parallel.full(value)
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         for name, value in optimizer.state.get(p, {}).items():
             yield f"adam/{number}/{name}", parallel.full(value)
@@ -317,8 +350,9 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     if saved.get("form") != FORM:
         return State(), {}
     tensors = load_file(folder / saved.pop("tensors"))
-    weights = whole.state_dict()
-    parallel.put(whole, {name: parallel.part(tensors[f"weights/{name}"], like) for name, like in weights.items()})
+    weights, again = keep.trained(whole), models.tied(whole)
+    kept = {name: tensors[f"weights/{again.get(name, name)}"] for name in weights}
+    keep.put(whole, {name: parallel.part(kept[name], like) for name, like in weights.items()})
     for number, p in enumerate(p for group in optimizer.param_groups for p in group["params"]):
         prefix = f"adam/{number}/"
         own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -329,7 +363,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
     return State(**saved), {name: parallel.part(t, weights[name]) for name, t in best.items()}
 
 
-def _log(state: State, whole: nn.Module, stage: Train, layout: Layout) -> dict[str, object]:
+def _log(state: State, stage: Train, layout: Layout) -> dict[str, object]:
     scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return {
         "steps": state.step,
@@ -337,7 +371,6 @@ def _log(state: State, whole: nn.Module, stage: Train, layout: Layout) -> dict[s
         "tokens": state.tokens,
         "seconds": state.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
-        "parameters": hf.parameters_of(whole),
         "best_step": state.best_step if state.best_step >= 0 else state.step,
         "dev": state.best_score if state.selections else None,
         "selections": state.selections,

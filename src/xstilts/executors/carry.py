@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from xstilts.stages import (
     ALONE,
     Apertium,
     Choose,
+    Form,
     Given,
     Layout,
     Merge,
@@ -122,38 +124,48 @@ def _carry_out(stage: Stage, place: Place) -> None:
         case Pretrain():
             from xstilts.engine.pretrain import pretrain
 
+            other: Form = "heads" if stage.form == "text" else "text"
+            if (twin := place.store.find_weights(replace(stage, form=other).key)) is not None:
+                # made already, for the other form: the same weights
+                shutil.copytree(twin, place.draft / "out", ignore=shutil.ignore_patterns("manifest.json"), dirs_exist_ok=True)
+                return
             pretrain(stage, place.data, place.draft, place.emit, place.stop)
         case Train():
+            from xstilts.engine.adapters import weights
             from xstilts.engine.train import train
 
-            start = place.weights_of(stage.start)
+            start = weights(stage.start, place.weights_of)
             cache, layout, team = place.store.cache, place.layout, place.team
             train(stage, start, tasks.task, load, place.draft, cache, place.emit, place.stop, layout, team)
         case Translate():
             _translate(stage, place, load(stage.rows))
         case Merge():
+            from xstilts.engine.adapters import weights
             from xstilts.engine.merge import merge
 
-            merge(stage, place.weights_of(stage.base), [place.weights_of(part) for part in stage.parts], place.draft / "out")
+            base, *merged = (weights(part, place.weights_of) for part in (stage.base, *stage.parts))
+            merge(stage, base, merged, place.draft / "out")
         case Choose():
             from xstilts.engine.merge import choose
 
             choose(stage, [place.weights_of(train) for train in stage.among], place.draft / "out")
         case Predict():
+            from xstilts.engine.adapters import weights
             from xstilts.engine.predict import predict
 
-            model = place.weights_of(stage.model)
+            model = weights(stage.model, place.weights_of)
             measured = [_facts_of(each, place.store) for each in stage.choosers]
             predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured)
 
 
 def _describe(stage: Stage, place: Place) -> None:
-    """Put a card beside a new encoder; one that was chosen has its own already."""
+    """Put a card beside a new encoder or adapter; one that was chosen has its own already."""
     from xstilts.card import CARD, pretrained, write_card
 
-    folder = place.draft / "out" / "encoder"
-    if folder.is_dir() and not (folder / CARD).exists():
-        write_card(stage, place.data, folder, [place.weights_of(start) for start in pretrained(stage)])
+    for name in ("encoder", "adapter"):
+        folder = place.draft / "out" / name
+        if folder.is_dir() and not (folder / CARD).exists():
+            write_card(stage, place.data, folder, [place.weights_of(start) for start in pretrained(stage)])
 
 
 def _facts_of(stage: Predict, store: Store) -> Mapping[str, float]:

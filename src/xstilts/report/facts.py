@@ -43,6 +43,7 @@ class Facts:
     caps: tuple[str, ...] = ()  # every cap and every split that replaces another, one line each
     versions: Mapping[str, str] = field(default_factory=dict)  # package or machine fact -> version
     costs: tuple[Cost, ...] = ()
+    written: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # model -> what of its written answers could not be right
     translated: tuple[str, ...] = ()  # training rows that are translations: of which task, into what, by what
     trained_in: tuple[str, ...] = ("en",)  # the languages of every row that a model was trained on
     chosen_on: str = "the English dev part"  # what checkpoints were selected on

@@ -15,6 +15,7 @@ from xstilts.report.view import View, name
 from xstilts.report.words import amount, bounds, duration, effect_lines, half, judged, number, signed, size, verdict
 from xstilts.rows import chosen, left_out
 from xstilts.stats import LEVEL, holm
+from xstilts.study import UNTUNED
 
 RANKC = (
     "RankC: for each test item the answers are ranked by the model's scores in both languages; the overlap of the two lists of the first j "
@@ -148,6 +149,7 @@ def _lines(report: Report) -> Iterable[str]:
             ["intermediate", *view.targets],
             ([step, *(_score(view, model, step, t) for t in view.targets)] for step in view.steps),
         )
+        yield from ("Of what it wrote:", "", *(f"- {line}" for line in lines), "") if (lines := facts.written.get(model)) else ()
         if view.intermediates:
             yield from (f"## Gains over the baseline{at}", "", "Points [95 % interval]; = same data, not in the mean.", "")
             yield from _grid(
@@ -323,6 +325,16 @@ def method(report: Report) -> tuple[str, ...]:
         "it says nothing about other languages, sizes or hyperparameters.",
         "Where every item and seed scores the same, an interval has no width; that is a limit of the method, not certainty.",
     ]
+    if any(level.intermediate == UNTUNED for level in report.transfer.levels):
+        lines.append(
+            f'"{UNTUNED}" is the pretrained model asked in plain words, without any training: one answer for all seeds, so that its '
+            "interval holds the items alone; it is after no task and has no gain."
+        )
+    if report.facts.written:
+        lines.append(
+            "Wrong script: the share of the names and answers that a model wrote which do not stand in its input and of whose letters "
+            "more than half are of a script that the language is not written in. Languages that share a script are not told apart."
+        )
     if report.transfer.trends:
         lines.append(
             "Trends are least-squares slopes over log2 of the parameters of these few models, which were pretrained on the same data, with "

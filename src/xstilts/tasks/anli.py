@@ -3,7 +3,7 @@
 from xstilts.readers import nli_jsonl
 from xstilts.sources import File, Files
 from xstilts.task import Hub, Table, Task
-from xstilts.tasks.mnli import LABELS
+from xstilts.tasks.mnli import LABELS, WORDING
 
 GET = "Get anli_v1.0.zip from https://github.com/facebookresearch/anli and unpack it into the data folder as anli_v1.0/."
 _SHORT = {"e": "entailment", "n": "neutral", "c": "contradiction"}
@@ -30,6 +30,7 @@ TASK = Task(
     source=Files({"train": TRAIN, "dev": DEV, "test": TEST, "test_together": (TOGETHER,)}, GET),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=WORDING,
     pool=("anli",),
     apart=(("xnli", "dev"), ("xnli", "test")),
     chance=100 / 3,

@@ -22,6 +22,7 @@ TASK = Task(
     ),
     metrics=("accuracy",),
     labels=mnli.LABELS,
+    wording=mnli.WORDING,
     parts=Parts("train", "dev", ""),
     pool=("snli", "mnli", "anli"),
     apart=(("xnli", "dev"), ("xnli", "test")),

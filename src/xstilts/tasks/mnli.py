@@ -2,9 +2,15 @@
 
 from xstilts.readers import nli_jsonl, pairs_tsv
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Table, Task
+from xstilts.task import Hub, Parts, Table, Task, Wording
 
 LABELS = ("entailment", "neutral", "contradiction")
+WORDING = Wording(  # the mT5 paper's code has the numbers of the labels; GPT-3's has the question (Brown et al. 2020, appendix G)
+    "xnli: premise: {first} hypothesis: {second}",
+    ("0", "1", "2"),
+    "{first}\nQuestion: {second} True, False, or Neither?\nAnswer:",
+    ("True", "Neither", "False"),
+)
 GET = "Get multinli_1.0.zip from https://cims.nyu.edu/~sbowman/multinli/ and unpack it into the data folder as multinli_1.0/."
 
 
@@ -32,6 +38,7 @@ TASK = Task(
     ),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=WORDING,
     parts=Parts("train", "dev", "dev_mismatched"),
     pool=("mnli",),
     apart=(("xnli", "dev"), ("xnli", "test")),

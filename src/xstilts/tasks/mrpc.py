@@ -2,7 +2,7 @@
 
 from xstilts.readers import headed_tsv
 from xstilts.sources import File, Files
-from xstilts.task import Parts, Task
+from xstilts.task import Parts, Task, Wording
 
 LABELS = ("0", "1")  # 1: paraphrase
 GET = (
@@ -24,6 +24,12 @@ TASK = Task(
     source=Files({split: (_file(split),) for split in ("train", "val", "test")}, GET),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=Wording(
+        "mrpc sentence1: {first} sentence2: {second}",
+        ("not_equivalent", "equivalent"),
+        "Sentence 1: {first}\nSentence 2: {second}\nQuestion: Do the two mean the same, Yes or No?\nAnswer:",
+        ("No", "Yes"),
+    ),
     parts=Parts("train", "val", "test"),
     pool=("mrpc",),
     chance=50.0,

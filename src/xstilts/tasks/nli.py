@@ -21,6 +21,7 @@ TASK = Task(
     ),
     metrics=("accuracy",),
     labels=mnli.LABELS,
+    wording=mnli.WORDING,
     parts=Parts("train", "dev", "test"),
     pool=("mnli", "snli"),
     apart=(("xnli", "dev"), ("xnli", "test")),

@@ -3,7 +3,7 @@
 from xstilts.languages import codes
 from xstilts.readers import grouped_as_in, headed_tsv, linked_groups, nli_jsonl, pairs_tsv
 from xstilts.sources import File, Files, Reader
-from xstilts.task import Hub, Table, Task
+from xstilts.task import Hub, Table, Task, Wording
 
 LANGUAGES = codes("en de es fr ja ko zh")
 LABELS = ("0", "1")  # 1: paraphrase
@@ -36,6 +36,12 @@ TASK = Task(
     ),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=Wording(
+        "paws sentence1: {first} sentence2: {second}",
+        ("different_meaning", "paraphrase"),
+        "Sentence 1: {first}\nSentence 2: {second}\nQuestion: Do the two mean the same, Yes or No?\nAnswer:",
+        ("No", "Yes"),
+    ),
     parallel=True,
     pool=("pawsx",),
     chance=50.0,

@@ -2,7 +2,7 @@
 
 from xstilts.readers import headed_tsv, nli_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Task, english
+from xstilts.task import Hub, Parts, Task, Wording, english
 
 LABELS = ("not_duplicate", "duplicate")
 GET = "Get QQP-clean.zip from https://gluebenchmark.com/tasks (QQP) and unpack it into the data folder as QQP/."
@@ -22,6 +22,12 @@ TASK = Task(
     source=Files({"train": (_file("train"),), "dev": (_file("dev"),)}, GET),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=Wording(
+        "qqp question1: {first} question2: {second}",
+        LABELS,
+        "Question 1: {first}\nQuestion 2: {second}\nQuestion: Do the two ask the same, Yes or No?\nAnswer:",
+        ("No", "Yes"),
+    ),
     parts=Parts("train", "dev", ""),  # GLUE keeps the test labels
     pool=("qqp",),
     chance=50.0,

@@ -2,7 +2,7 @@
 
 from xstilts.readers import headed_tsv, nli_jsonl
 from xstilts.sources import File, Files
-from xstilts.task import Hub, Parts, Task, english
+from xstilts.task import Hub, Parts, Task, Wording, english
 
 LABELS = ("entailment", "not_entailment")
 GET = "Get RTE.zip from https://gluebenchmark.com/tasks and unpack it into the data folder as RTE/."
@@ -23,6 +23,7 @@ TASK = Task(
     source=Files({"train": (_file("train"),), "dev": (_file("dev"),)}, GET),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=Wording(ask="{first}\nQuestion: {second} True or False?\nAnswer:", words=("True", "False")),
     parts=Parts("train", "dev", ""),  # GLUE keeps the test labels
     pool=("rte",),
     chance=50.0,

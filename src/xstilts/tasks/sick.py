@@ -3,7 +3,7 @@
 from xstilts.readers import headed_tsv
 from xstilts.sources import File, Files
 from xstilts.task import Parts, Task
-from xstilts.tasks.mnli import LABELS
+from xstilts.tasks.mnli import LABELS, WORDING
 
 GET = "Get SICK_train.txt, SICK_trial.txt and SICK_test_annotated.txt from https://zenodo.org/record/2787612 and put them into sick/."
 
@@ -29,6 +29,7 @@ TASK = Task(
     ),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=WORDING,
     parts=Parts("train", "trial", "test"),
     pool=("sick",),
     chance=100 / 3,

@@ -3,7 +3,7 @@
 from xstilts.readers import nli_jsonl
 from xstilts.sources import File, Files
 from xstilts.task import Hub, Task, english
-from xstilts.tasks.mnli import LABELS
+from xstilts.tasks.mnli import LABELS, WORDING
 
 GET = "Get snli_1.0.zip from https://nlp.stanford.edu/projects/snli/ and unpack it into the data folder as snli_1.0/."
 
@@ -23,6 +23,7 @@ TASK = Task(
     source=Files({"train": (TRAIN,), "dev": (DEV,), "test": (TEST,)}, GET),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=WORDING,
     pool=("snli",),
     apart=(("xnli", "dev"), ("xnli", "test")),
     chance=100 / 3,

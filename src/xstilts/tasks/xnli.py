@@ -35,6 +35,7 @@ TASK = Task(
     ),
     metrics=("accuracy",),
     labels=mnli.LABELS,
+    wording=mnli.WORDING,
     parts=Parts("train", "dev", "test"),
     parallel=True,
     pool=("mnli", "snli"),

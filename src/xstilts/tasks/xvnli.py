@@ -5,7 +5,7 @@ from xstilts.readers import nli_jsonl
 from xstilts.sources import File, Files
 from xstilts.task import Parts, Task
 from xstilts.tasks import snli
-from xstilts.tasks.mnli import LABELS
+from xstilts.tasks.mnli import LABELS, WORDING
 
 GET = f"Get datasets/XVNLI/annotations of https://github.com/e-bug/iglue and put it into xvnli/. Training rows: {snli.GET}"
 LANGUAGES = codes("en ar es fr ru")
@@ -20,6 +20,7 @@ TASK = Task(
     source=Files({"train": (snli.TRAIN,), "snli_dev": (snli.DEV,), "test": (_TEST,)}, GET),
     metrics=("accuracy",),
     labels=LABELS,
+    wording=WORDING,
     parts=Parts("train", "snli_dev", "test"),
     parallel=True,
     pool=("snli",),

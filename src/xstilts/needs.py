@@ -1,0 +1,404 @@
+"""What each stage of a plan needs: tokens, operations, memory; what of it is too big for a device, said before anything starts.
+
+Token counts go by the bytes of the text, so that nothing has to be tokenised. The arithmetic of models is in `arithmetic`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from xstilts import arithmetic, machine, models
+from xstilts.arithmetic import Memory, Passes, Shape, Tuning
+from xstilts.canon import key_of
+from xstilts.errors import ModelError
+from xstilts.families import FAMILIES
+from xstilts.machine import Device, Room
+from xstilts.plan import Plan
+from xstilts.rows import load
+from xstilts.stages import ALONE, Layout, Predict, Pretrain, Recipe, Rows, Stage, Train, root
+from xstilts.store import Store, write_json
+from xstilts.tasks import task as find_task
+
+BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
+SPECIAL = 3  # special tokens of a row
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Examples as an encoder reads them, in tokens."""
+
+    examples: float
+    mean: float  # of an example, all its rows (options, windows)
+    deviation: float  # between examples
+    most: float  # of the largest example
+    longest: float  # of the longest row
+    pairs: float  # mean over the examples of the sum of their rows' squared lengths
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one stage needs on one device."""
+
+    parameters: int
+    trained: int
+    tokens: float  # through the encoder; one that is trained on counts once
+    operations: float
+    memory: Memory  # of its process, or of the GPU's
+    host: int  # bytes of its process beside a GPU; 0 on a CPU
+    steps: float  # of the optimizer
+    passes: float  # micro-batches, forward or forward and backward
+    layers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Stages that do the same with the same model, and the need of the one that needs most."""
+
+    kind: str  # "train" or "predict"
+    model: str
+    what: str  # the tasks
+    stages: tuple[str, ...]  # keys
+    need: Need | None  # None: the model's size is not known
+    fits: bool | None  # None: not known
+
+
+# ---- rows ----
+
+
+class Measures(Protocol):
+    """Says how long rows are."""
+
+    def of(self, rows: Rows, max_length: int, stride: int, /) -> Lengths: ...
+
+
+class Counts:
+    """Rows and text lengths of the plan's rows: read once, then kept in the store's cache."""
+
+    def __init__(self, store: Store, data: Path) -> None:
+        self._path, self._data = store.cache / "rows.json", data
+        try:
+            self._known: dict[str, list[float]] = json.loads(self._path.read_text("utf-8"))
+        except (OSError, ValueError):
+            self._known = {}
+        self._new = False
+
+    def count(self, rows: Rows) -> int:
+        """The number of rows; of a translation: of its originals."""
+        return int(self._lengths(rows.original)[0])
+
+    def of(self, rows: Rows, max_length: int, stride: int) -> Lengths:
+        """The lengths of rows that are cut at `max_length` tokens or read through windows of so many; of a translation: its originals'."""
+        count, options, deciles = self._lengths(rows.original)
+        span = find_task(rows.task).kind == "span"
+        shared = min(stride, max_length // 4)
+        each: list[tuple[float, float, float]] = []  # tokens, those of the longest row, rows
+        for size in deciles:
+            length = size / BYTES_A_TOKEN / options + SPECIAL
+            if span and length > max_length:
+                windows = 1 + math.ceil((length - max_length) / (max_length - shared))
+                each.append((length + (windows - 1) * shared, max_length, windows))
+            else:
+                each.append((options * min(length, max_length), min(length, max_length), options))
+        return Lengths(
+            count,
+            statistics.fmean(total for total, _, _ in each),
+            statistics.pstdev(total for total, _, _ in each),
+            max(total for total, _, _ in each),
+            max(row for _, row, _ in each),
+            statistics.fmean(total * total / rows for total, _, rows in each),
+        )
+
+    def characters(self, rows: Rows) -> float:
+        """About how many characters the rows hold."""
+        count, _, deciles = self._lengths(rows)
+        return count * statistics.fmean(deciles)
+
+    def _lengths(self, rows: Rows) -> tuple[float, float, list[float]]:
+        """The number of rows, the mean number of options of one, and the deciles of their bytes."""
+        key = key_of(rows)
+        if len(self._known.get(key, ())) != 13:
+            examples = load(rows, self._data)
+            lengths = sorted(_bytes(example) for example in examples)
+            deciles = [float(lengths[min(len(lengths) - 1, round(q * (len(lengths) - 1) / 10))]) for q in range(11)]
+            options = statistics.fmean(len(getattr(example, "options", "1")) for example in examples)
+            self._known[key] = [float(len(lengths)), options, *deciles]
+            self._new = True
+        count, options, *deciles = self._known[key]
+        return count, options, deciles
+
+    def save(self) -> None:
+        """Keep what was counted; a disk that refuses only costs the next plan some time."""
+        if self._new:
+            try:
+                write_json(self._path, self._known)
+            except OSError:
+                return
+
+
+class Bounds:
+    """In place of `Counts`: as many rows as there may be, as long as they may be. Nothing is read."""
+
+    def of(self, rows: Rows, max_length: int, stride: int) -> Lengths:
+        """No example is longer where an example is one row; where it is several, a micro-batch holds no more either but for one example."""
+        return Lengths(1e9, max_length, 0.0, max_length, max_length, max_length**2)
+
+
+def _bytes(example: object) -> int:
+    """UTF-8 bytes of what the encoder reads of an example."""
+    from xstilts.examples import Choice, Parallel, Passage, Text, Words
+
+    match example:
+        case Text() | Parallel():
+            texts: Iterable[str] = (example.text, getattr(example, "pair", None) or "")
+        case Words():
+            texts = example.words
+        case Passage():
+            texts = (example.question, example.context)
+        case Choice():
+            texts = [text for option in example.options for text in (example.context, getattr(example, "question", ""), option)]
+        case _:
+            raise TypeError(f"{type(example).__name__} is no example")
+    return sum(len(text.encode()) + 1 for text in texts)
+
+
+def pieces(tokens: float, vocabulary: int) -> int:
+    """How many pieces of a vocabulary a text of so many tokens touches, at most: Heaps' law, K n^b (Heaps 1978, section 7.5).
+
+    K and b are for English text in a vocabulary of 250,000 pieces of a hundred languages, on the safe side.
+    """
+    return int(min(tokens, vocabulary, 165 * tokens**0.33))
+
+
+# ---- models ----
+
+
+def shapes(plan: Plan, store: Store) -> dict[str, Shape]:
+    """The shape of every start of a plan, by its key; without those of which nothing says it before they are there."""
+    found = {}
+    for start in plan.models.values():
+        made = store.find_weights(start.key) if isinstance(start, Pretrain) else None
+        where = plan.where.get(start.key) if made is None else made / "encoder"
+        config = models.config(where) if where is not None else _described(start) if isinstance(start, Pretrain) else None
+        if config is not None:
+            try:
+                found[start.key] = arithmetic.shape(config)
+            except ModelError:
+                continue
+    return found
+
+
+def _described(start: Pretrain) -> Mapping[str, object] | None:
+    """The config that a new encoder will have; None where it takes over the body of another."""
+    config = json.loads(start.config)
+    model = config.get("model", {})
+    if model.get("init") or "layers" not in model:
+        return None
+    return {
+        "model_type": "xlm-roberta", "vocab_size": config.get("tokenizer", {}).get("vocab", 0), "hidden_size": model["hidden"],
+        "num_hidden_layers": model["layers"], "num_attention_heads": model["heads"], "intermediate_size": model["ffn"],
+        "max_position_embeddings": model["max_positions"] + 2, "type_vocab_size": 1,
+    }  # fmt: skip
+
+
+# ---- stages ----
+
+
+def need(stage: Train | Predict, shape: Shape, counts: Measures, device: str, layout: Layout = ALONE) -> Need:
+    """What a training or a prediction needs on a "cpu" or a "cuda" device, in the precision of its runtime.
+
+    Of a training that is spread over processes the memory is that of one of them, the operations are those of all.
+    """
+    return _training(stage, shape, counts, device, layout) if isinstance(stage, Train) else _prediction(stage, shape, counts, device)
+
+
+def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout: Layout) -> Need:
+    recipe, precision = stage.recipe, stage.runtime.precision
+    tasks = {share.rows.task: find_task(share.rows.task) for share in stage.mix}
+    read = [(share.weight, counts.of(share.rows, recipe.max_length, recipe.stride)) for share in stage.mix]
+    drawn = sum(weight * each.examples for weight, each in read)
+    mean = sum(weight * each.examples * each.mean for weight, each in read) / max(1.0, drawn)
+    square = sum(weight * each.examples * each.pairs for weight, each in read) / max(1.0, drawn)
+    examples = recipe.steps * recipe.batch if recipe.steps else recipe.epochs * drawn
+    dev = [counts.of(rows, recipe.max_length, recipe.stride) for rows in stage.select]
+    chosen = recipe.selections * sum(each.examples * each.mean for each in dev)
+    chosen_pairs = recipe.selections * sum(each.examples * each.pairs for each in dev)
+
+    masks = any(task.kind == "mask" for task in tasks.values())
+    text = examples * mean / max(1.0, recipe.epochs) + sum(each.examples * each.mean for each in dev)
+    rows = pieces(text, shape.vocabulary) if shape.family in FAMILIES and not masks else None
+    tuning = tuning_of(recipe, rows)
+    heads = sum(arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary) for task in tasks.values())
+    budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU)
+    # The largest step of many: three deviations above the mean, but no more than all of its examples at their longest.
+    step = max(min(recipe.batch * each.most, recipe.batch * each.mean + 3 * each.deviation * recipe.batch**0.5) for _, each in read)
+    most = max(each.most for _, each in read)
+    step = max(most, step / layout.size)
+    tokens = math.ceil(min(step, max(budget, most)))
+    longest = math.ceil(max(each.longest for _, each in read))
+    if not (shape.family in FAMILIES and FAMILIES[shape.family].packs):  # rows of a micro-batch are padded to its longest
+        tokens = math.ceil(tokens * (1 + (longest * mean / square - 1) / math.ceil(step / max(budget, most))))
+    hidden = recipe.mask_rate if masks else 0.0
+    passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), hidden * tokens)
+    # The last state is not copied when it is the best, and one selection is of the last.
+    copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
+    memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout)
+    operations = arithmetic.training(
+        shape, tuning, examples * mean, examples * square, logits=hidden * examples * mean, checkpointing=layout.checkpointing
+    )
+    steps = examples / recipe.batch
+    return Need(
+        shape.parameters + heads, arithmetic.trained(shape, tuning, heads), examples * mean + chosen / 3,
+        operations + arithmetic.forward(shape, chosen, chosen_pairs), memory,
+        0 if device == "cpu" else arithmetic.host_memory(shape, tuning, heads, copied),
+        steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / arithmetic.BATCH, sum(s.layers for s in shape.stacks),
+    )  # fmt: skip
+
+
+def tuning_of(recipe: Recipe, rows: int | None) -> Tuning:
+    """What a recipe trains of a model; `rows` of its word table take part (None: all)."""
+    full = Tuning(embeddings=not recipe.freeze_embeddings, frozen=recipe.freeze_layers, rows=rows)
+    match recipe.tuning:
+        case "full":
+            return full
+        case "head":
+            return replace(full, body=False)
+        case "prompt":
+            return replace(full, body=False, prompt=recipe.prompt_length)
+        case "lora" | "qlora":  # weights of four bits are loaded with 32 first
+            return replace(full, body=False, rank=recipe.rank)
+
+
+def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> Need:
+    read = counts.of(stage.rows, stage.max_length, stage.stride)
+    task = find_task(stage.rows.task)
+    heads = arithmetic.head(task.kind, shape.hidden, len(task.labels), shape.vocabulary)
+    tokens = read.examples * read.mean
+    passes = Passes(math.ceil(min(tokens, max(arithmetic.BATCH, read.most))), math.ceil(read.longest))
+    memory = arithmetic.predict_memory(shape, passes, stage.runtime.precision, heads, device)
+    return Need(
+        shape.parameters + heads, 0, tokens, arithmetic.forward(shape, tokens, read.examples * read.pairs), memory,
+        0 if device == "cpu" else arithmetic.host_memory(shape, Tuning(), heads, best=False),
+        0.0, tokens / arithmetic.BATCH + 1, sum(s.layers for s in shape.stacks),
+    )  # fmt: skip
+
+
+def lines(
+    plan: Plan, todo: Mapping[str, Stage], store: Store, counts: Measures, device: str, room: int | None, layout: Layout = ALONE
+) -> list[Line]:
+    """What the trainings and predictions among `todo` need of a "cpu" or "cuda" device with `room` bytes of memory, like ones together."""
+    known, names = shapes(plan, store), {start.key: name for name, start in plan.models.items()}
+    groups: dict[tuple[str, str, str], list[Train | Predict]] = {}
+    for stage in todo.values():
+        if isinstance(stage, Train | Predict):
+            start = root(stage).key
+            groups.setdefault((_kind(stage), names.get(start, start[:12]), _what(stage)), []).append(stage)
+    found = []
+    for (kind, name, what), stages in groups.items():
+        shape = known.get(root(stages[0]).key)
+        most = None
+        if shape is not None:
+            needs = [need(stage, shape, counts, device, layout) for stage in _distinct(stages)]
+            biggest = max(needs, key=lambda each: each.memory.peak)
+            most = replace(biggest, operations=max(each.operations for each in needs))
+        fits = None if most is None or room is None else most.memory.peak <= room
+        found.append(Line(kind, name, what, tuple(stage.key for stage in stages), most, fits))
+    return found
+
+
+def _kind(stage: Train | Predict) -> str:
+    return "train" if isinstance(stage, Train) else "predict"
+
+
+def _what(stage: Train | Predict) -> str:
+    if isinstance(stage, Predict):
+        return stage.rows.task
+    return "+".join(dict.fromkeys(share.rows.task for share in stage.mix))
+
+
+def _distinct(stages: Iterable[Train | Predict]) -> list[Train | Predict]:
+    """One of the stages that differ in the seed or in the model alone: they need the same."""
+    found: dict[object, Train | Predict] = {}
+    for stage in stages:
+        same = (stage.mix, stage.select, stage.recipe) if isinstance(stage, Train) else (stage.rows, stage.max_length, stage.stride)
+        found.setdefault(same, stage)
+    return list(found.values())
+
+
+# ---- too big ----
+
+
+def refuse_too_big(
+    plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jobs: int, device: str, layout: Layout = ALONE
+) -> None:
+    """Raise ModelError when a stage of `todo` needs more memory than there is, or `jobs` of them at once do.
+
+    What others hold of the memory counts as gone. Rows are only read where their longest possible form does not fit.
+    """
+    host, gpu = machine.memory(), machine.cuda_memory() if device == "cuda" else None
+
+    def trouble(counts: Measures) -> str | None:
+        room = gpu if device == "cuda" else host
+        return _trouble(lines(plan, todo, store, counts, device, room.free if room else None, layout), jobs, host, gpu, layout)
+
+    if trouble(Bounds()) is not None:
+        counts = Counts(store, data)
+        found = trouble(counts)
+        counts.save()
+        if found is not None:
+            raise ModelError(found)
+
+
+def _trouble(found: Iterable[Line], jobs: int, host: Room | None, gpu: Room | None, layout: Layout) -> str | None:
+    """Why the stages cannot run, and what to do; None where they can."""
+    own: list[tuple[int, Line]] = []  # bytes of this machine's memory that a stage takes
+    for line in found:
+        if line.need is None:
+            continue
+        if gpu is not None and line.fits is False:
+            return f"{_said(line, line.need.memory.peak, 'GPU memory')}, and {_free(gpu)}; {_advice(line)}"
+        processes = layout.processes if line.kind == "train" else 1
+        own += [(processes * (line.need.host or line.need.memory.peak), line)] * len(line.stages)
+    together = sorted(own, key=lambda each: -each[0])[:jobs]
+    total = sum(size for size, _ in together)
+    if host is None or total <= host.free:
+        return None
+    size, line = together[0]
+    if size > host.free:
+        return f"{_said(line, size, 'memory')}, and {_free(host)}; {_advice(line)}"
+    return (
+        f"{len(together)} stages at once need about {gib(total)} of memory ({line.kind} {line.model}: {line.what}: {gib(size)}), and "
+        f"{_free(host)}; use --jobs {int(host.free // size)}, or --even-if-too-big to try"
+    )
+
+
+def _said(line: Line, size: int, what: str) -> str:
+    return f"{line.kind} {line.model}: {line.what}: needs about {gib(size)} of {what}"
+
+
+def _free(room: Room) -> str:
+    return f"{gib(room.free)} of {gib(room.total)} are free"
+
+
+def _advice(line: Line) -> str:
+    ways = "--micro-tokens, --checkpointing, freeze_layers or freeze_embeddings in its recipe, " if line.kind == "train" else ""
+    return f"use {ways}a smaller model or another machine (xstilts plan STUDY --on NAME), or --even-if-too-big to try"
+
+
+def device_named(name: str) -> Device:
+    """The device of a name. Raises ModelError for one that is not in the table."""
+    from xstilts.errors import nearest
+
+    if name not in machine.DEVICES:
+        raise ModelError(f'--on: unknown device "{name}" (known: {", ".join(machine.DEVICES)}){nearest(name, machine.DEVICES)}')
+    return machine.DEVICES[name]
+
+
+def gib(size: float) -> str:
+    """Bytes in words: "1.5 GiB"."""
+    return f"{size / 2**30:.1f} GiB"
