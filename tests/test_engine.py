@@ -413,6 +413,23 @@ def test_a_mix_trains_a_head_a_task(tmp_path: Path) -> None:
     assert plain.config.hidden_size == 32
 
 
+@pytest.mark.parametrize("kind", ["classify", "tag"])
+def test_a_second_training_of_a_task_goes_on_with_its_head(tmp_path: Path, kind: Kind) -> None:
+    task = toy_task(kind)
+    first, folder = fit(task, make_model(tmp_path / "m"), tmp_path / "first")
+    stage = replace(first, start=first, recipe=replace(RECIPE, steps=1, lr=1e-12), heads="kept")
+    heads = {}
+    for kept in ("kept", "fresh"):
+        again = replace(stage, heads=kept)
+        train(again, weights(first, lambda _: folder), lambda _: task, lambda _: given(task), tmp_path / kept, tmp_path / "cache",
+              lambda _: None, lambda: False)  # fmt: skip
+        heads[kept] = load_file(tmp_path / kept / "out/heads" / f"{task.name}.safetensors")
+    before = load_file(folder / "heads" / f"{task.name}.safetensors")
+    for name, value in before.items():
+        torch.testing.assert_close(heads["kept"][name], value, atol=1e-9, rtol=0)
+    assert (heads["fresh"]["out.weight"] - before["out.weight"]).abs().max() > 1e-3
+
+
 def test_a_loss_that_is_not_finite_names_step_and_examples(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"toy-classify: the loss is (nan|inf) at step \d+ \(examples e\d+"):
         fit(toy_task("classify"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, lr=1e30, clip=1e30, warmup=0.0), select=False)

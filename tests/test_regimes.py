@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,23 @@ def test_few_shots_and_translate_train_follow_the_scored_language(planned: Any) 
     assert {(rows.split, rows.language) for rows in share.rows.without} >= {("test", "en")}  # parallel: the groups are those of "de"
     assert few.start == models(plan, "target > few", "en").start
     assert [language for _, language, _ in mixed(models(plan, "all", "de"))] == ["en", "de"]
+
+
+def test_a_task_that_is_trained_again_keeps_its_head(planned: Any) -> None:
+    plan = planned(
+        intermediates=["none", "mini-ner", "target > few", "target", "mini-ner > beside", "german", "masked > masked", "soup"],
+        mixes={"few": {"tasks": ["target:own"], "rows": 10, "split": "dev"}, "beside": {"tasks": ["mini-ner", "target"]},
+               "german": {"tasks": ["mini-ner", "mini-pos:de"]}, "masked": {"tasks": ["mini-text:de"]}},
+        merges={"soup": {"of": ["mini-ner", "mini-pos"]}},
+    )  # fmt: skip
+    kept = {cell.intermediate for cell in plan.cells if getattr(cell.predict.model, "heads", None) == "kept"}
+    assert kept == {"target > few", "mini-ner > beside", "german"}  # of "german" the target goes on; of "soup" no head is left
+    few = models(plan, "target > few")
+    assert few.start.heads == "fresh" and from_plain(plain(few)) == few and few.key != replace(few, heads="fresh").key
+    searched = planned(
+        intermediates=["target > few"], mixes={"few": {"tasks": ["target:own"]}}, search={"all": {"lr": [1e-4, 1e-3]}},
+    )  # fmt: skip
+    assert [each.heads for each in models(searched, "target > few").among] == ["kept", "kept"]
 
 
 def test_few_shots_are_apart_from_what_is_scored(tmp_path: Path) -> None:

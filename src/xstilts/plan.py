@@ -18,6 +18,7 @@ from xstilts.stages import (
     Apertium,
     Choose,
     Given,
+    Heads,
     Merge,
     Predict,
     Pretrain,
@@ -31,6 +32,7 @@ from xstilts.stages import (
     Start,
     Train,
     Translate,
+    heads_of,
     lineage,
     makeup,
     recipe_of,
@@ -640,12 +642,15 @@ class _Planner:
             raise StudyError(f"recipes.{named}.average: {named} has no dev part, so that there are no selections to average over")
         known = (named,) if step in study.mixes else (named, fallback)
         search = next((study.search[name] for name in (*known, "all") if name in study.search), None)
+        # a task trained again goes on with its head: few-shot training after the target (Lauscher et al. 2020) is of no use otherwise
+        trained_again = heads_of(start) & {share.rows.task for share in shares if find_task(share.rows.task).kind != "mask"}
+        heads: Heads = "kept" if trained_again else "fresh"
+        trained = Train(start, shares, select, recipe, seed, runtime, heads)
         if search is None:
-            return Train(start, shares, select, recipe, seed, runtime)
+            return trained
         if not select:
             raise StudyError(f"search: {named} has no English dev part (or selections = 0), so that nothing can be chosen on it")
-        among = tuple(Train(start, shares, select, replace(recipe, lr=lr), seed, runtime) for lr in search.lr)
-        return Choose(among, runtime)
+        return Choose(tuple(replace(trained, recipe=replace(recipe, lr=lr)) for lr in search.lr), runtime)
 
     def _merge(self, start: Start, merged: Merged, target: Task, language: str, seed: int, runtime: Runtime) -> Merge:
         seeds = self.study.seeds if merged.seeds == "all" else (seed,)

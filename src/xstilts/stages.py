@@ -22,6 +22,7 @@ STRICT: dict[str, object] = {"extra": "forbid", "strict": True}
 
 
 Form = Literal["heads", "text"]  # how tasks are put to a model
+Heads = Literal["fresh", "kept"]  # what a training does with a task that its start brings a head for
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class Translate(Keyed):
 
 @dataclass(frozen=True)
 class Train(Keyed):
-    """Fine-tune `start` on a mix (intermediate or target: the same thing with another parent), fresh heads."""
+    """Fine-tune `start` on a mix (intermediate or target: the same thing with another parent)."""
 
     VERSION: ClassVar[int] = 1
     start: Start
@@ -218,6 +219,8 @@ class Train(Keyed):
     recipe: Recipe
     seed: int
     runtime: Runtime
+    # "kept": a task that `start` brings a head for goes on with it (see `heads_of`); "fresh": every task begins with a new one
+    heads: Heads = field(default="fresh", metadata=LATER)
 
 
 @dataclass(frozen=True)
@@ -298,6 +301,13 @@ class Makeup:
 def recipe_of(model: Train | Choose) -> Recipe:
     """How a model was trained; the candidates of a choice differ in their rate alone."""
     return model.recipe if isinstance(model, Train) else model.among[0].recipe
+
+
+def heads_of(model: Start) -> frozenset[str]:
+    """The tasks that a model has a head for: those of its last training. Merging and the form "text" leave none."""
+    if root(model).form == "text" or not isinstance(model, Train | Choose):
+        return frozenset()
+    return frozenset(share.rows.task for share in (model if isinstance(model, Train) else model.among[0]).mix)
 
 
 def makeup(model: Start) -> Makeup:

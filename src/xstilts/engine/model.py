@@ -58,10 +58,10 @@ def tied(whole: nn.Module) -> dict[str, str]:
     return found
 
 
-def load_head(folder: Path, encoder: PreTrainedModel, task: Task) -> nn.Module:
-    """The head of `task` out of an entry. Raises ModelError when it is not there or does not fit the encoder."""
+def load_head(folder: Path, encoder: PreTrainedModel, task: Task, rate: float = 0.0) -> nn.Module:
+    """The head of `task` out of an entry, with dropout `rate`. Raises ModelError when it is not there or does not fit the encoder."""
     path = folder / "heads" / f"{task.name}.safetensors"
-    head = TRAINS[task.kind].head(encoder, task, 0.0)
+    head = TRAINS[task.kind].head(encoder, task, rate)
     try:
         head.load_state_dict(load_file(path))
     except FileNotFoundError:

@@ -35,7 +35,7 @@ from xstilts.engine.predict import logits as predict_logits
 from xstilts.errors import DataError, ModelError, Stopped, StoreError, TrainingError
 from xstilts.examples import Example, gold_of
 from xstilts.families import refusal
-from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, root
+from xstilts.stages import ALONE, Layout, Progress, Recipe, Rows, Train, heads_of, root
 from xstilts.task import Task
 
 NO_HEAD = nn.Identity()
@@ -116,7 +116,12 @@ def train(
     tasks = {m.task.name: m.task for m in materials}
     generator = torch.Generator().manual_seed(stage.seed)
     headed = tasks if as_text is None else {}
-    heads = {name: models.fresh_head(encoder, task, recipe.dropout, generator, start.folder) for name, task in headed.items()}
+    kept = heads_of(stage.start) if stage.heads == "kept" else frozenset()
+    heads = {
+        name: models.load_head(start.folder, encoder, task, recipe.dropout) if name in kept and task.kind != "mask"
+        else models.fresh_head(encoder, task, recipe.dropout, generator, start.folder)
+        for name, task in headed.items()
+    }  # fmt: skip
     draws = Draws(recipe.dropout, stage.seed)
     whole = Whole(encoder, heads)
     size = {"parameters": hf.parameters_of(whole), "trained": sum(p.numel() for p in keep.trained(whole).values())}
