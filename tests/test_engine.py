@@ -16,6 +16,7 @@ from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForS
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
 from xstilts.engine import batch as batches
 from xstilts.engine import classify, dropout, hf, mask, packed, span, tag, vocabulary
+from xstilts.engine import predict as predicting
 from xstilts.engine import train as training
 from xstilts.engine.adapters import weights
 from xstilts.engine.batch import batch_of, by_length, columns, load_columns, save_columns, schedule
@@ -278,6 +279,31 @@ def test_retrieval_finds_equal_sentences_without_training(tmp_path: Path) -> Non
     assert len(table["id"]) == 24
     assert [p[0] for p in table["pred"]] == [g[0] for g in table["gold"]]
     assert all(len(p) == 20 for p in table["pred"])
+
+
+def test_candidates_of_all_languages_go_through_the_encoder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_model(tmp_path / "m")
+    both = toy_rows("retrieve")
+    queries, pool = both[::2], both[1::2]
+    asked = {"en": queries[:7], "de": queries[7:]}  # each language has its queries, and the one pool
+    sizes: list[int] = []
+    through = predicting.vectors
+    monkeypatch.setattr(predicting, "vectors", lambda *given: sizes.append(len(given[-1])) or through(*given))
+
+    def answered(language: str) -> bytes:
+        rows = [*asked[language], *pool]
+        task = replace(toy_task("retrieve", rows), metrics=("map@20", "accuracy"), retrieval="map20")
+        stage = Predict(Pretrained("toy"), replace(rows_of(task, "test"), language=language, data=language), 24, 4, Runtime(), "last")
+        out = tmp_path / f"{language}{len(sizes)}"
+        predict(stage, weights(stage.model, lambda _: folder), task, lambda _: rows, out, tmp_path / "cache")
+        return (out / "predictions.parquet").read_bytes()
+
+    predicting._loaded.cache_clear()
+    after_en = [answered("en"), answered("de")][1]
+    assert sorted(sizes) == sorted([len(pool), 7, len(queries) - 7])
+    predicting._loaded.cache_clear()
+    assert answered("de") == after_en  # the same, whichever language came first
+    assert sizes[3:] == [len(pool), len(queries) - 7]
 
 
 def test_nearest_is_exact_and_ordered() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xstilts.engine import hf, lm, text
@@ -27,6 +27,7 @@ class Model:
     encoder: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     heads: Mapping[str, nn.Module]
+    pools: dict[str, list[Tensor]] = field(default_factory=dict)  # vectors of candidates that several languages share
 
 
 def text_form(form: Form, body: PreTrainedModel, asks: bool, natural: bool = False) -> text.Form | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xstilts import metrics
@@ -130,7 +132,9 @@ def _retrieved(
     beside = range(depth + 1) if task.retrieval != "mining" or choosing else (layer, depth)
     wanted = sorted({layer, *(beside if stage.layer else ())})
     pool, device, precision = stage.pool or "mean", stage.runtime.device, stage.runtime.precision
-    rows = list(vectors(model, made, wanted, pool, device, precision))
+    one_pool = task.retrieval == "map20"
+    rows = (_beside_pool(model, made, examples, wanted, pool, device, precision) if one_pool
+            else list(vectors(model, made, wanted, pool, device, precision)))  # fmt: skip
     tuned = list(vectors(model, tune[1], wanted, pool, device, precision)) if tune is not None else []
     found: dict[int, list[Answered]] = {}
     for at, each in enumerate(wanted):
@@ -146,6 +150,26 @@ def _retrieved(
         scores[f"layer_{each}"] = metrics.items(task.metrics[0], task, stage.rows.language, gold, pred).value
     layer = best_layer([scores]) if choosing else layer
     return found[layer], {"layer": layer, **scores}
+
+
+def _beside_pool(
+    model: Model, made: Columns, examples: Sequence[Example], layers: Sequence[int], pool: str, device: str, precision: str
+) -> list[Tensor]:
+    """The vectors of queries and of candidates, which are those of all languages: they are embedded once and remembered.
+
+    Candidates go through the encoder apart from the queries, so that their rounding does not depend on the language.
+    """
+    of_pool = np.array([is_candidate(e) for e in examples])
+    queries, candidates = np.flatnonzero(~of_pool), np.flatnonzero(of_pool)
+    digest = hashlib.sha256(json.dumps([*layers, pool, device, precision, made.lengths[of_pool].tolist()]).encode())
+    for own in made.rows_of(candidates):
+        digest.update(made.ids[made.bounds[own[0]] : made.bounds[own[0] + 1]].tobytes())
+    name = digest.hexdigest()
+    if name not in model.pools:
+        model.pools[name] = list(vectors(model, made, layers, pool, device, precision, candidates))
+    found = dict(zip(queries.tolist(), vectors(model, made, layers, pool, device, precision, queries), strict=True))
+    found |= zip(candidates.tolist(), model.pools[name], strict=True)
+    return [found[row] for row in range(len(examples))]
 
 
 def scored(examples: Sequence[Example]) -> list[Example]:
@@ -179,22 +203,25 @@ def logits(model: Model, head: nn.Module, task: Task, made: Columns, pool: str, 
 
 
 @torch.inference_mode()
-def vectors(model: Model, made: Columns, layers: Sequence[int], pool: str, device: str, precision: str) -> Iterator[Tensor]:
-    """[len(layers), H] each row's sentence vector, pooled as `pool` says, at each of the layers."""
+def vectors(
+    model: Model, made: Columns, layers: Sequence[int], pool: str, device: str, precision: str, among: NDArray[np.int64] | None = None
+) -> Iterator[Tensor]:
+    """[len(layers), H] each row's sentence vector, pooled as `pool` says, at each of the layers; of the examples in `among`, or all."""
     last = hf.depth(model.encoder)
     asked = [-1 if layer == last else layer for layer in layers]
 
     def forward(batch: Batch) -> Tensor:
         return torch.stack([hf.pooled(s.float(), batch, pool) for s in hf.layers_of(model.encoder, batch, asked)], dim=1)
 
-    return _in_order(model, made, forward, device, precision, one_a_row=True)
+    return _in_order(model, made, forward, device, precision, one_a_row=True, among=among)
 
 
 def _in_order(
-    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str, one_a_row: bool
-) -> Iterator[Tensor]:
+    model: Model, made: Columns, forward: Callable[[Batch], Tensor], device: str, precision: str, one_a_row: bool,
+    among: NDArray[np.int64] | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
     results: list[Tensor | None] = [None] * len(made.example)
-    for rows_B in by_length(made, np.arange(made.count), BATCH):
+    for rows_B in by_length(made, np.arange(made.count) if among is None else among, BATCH):
         batch = batch_of(made, rows_B, device)
         with torch.inference_mode(), hf.autocast(device, precision):
             out = forward(batch).float().cpu()
