@@ -183,22 +183,27 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     task = task_of(first_cell.target)
     # Cells of an untrained model share one prediction, whatever their seed.
     paths = list(dict.fromkeys(path for _, path in pairs))
-    tables = [read_predictions(path) for path in paths]
-    size = tables[0].num_rows
-    for path, table in zip(paths[1:], tables[1:], strict=True):
-        if not table.select(["id", "gold"]).equals(tables[0].select(["id", "gold"])):
+    first = read_predictions(first_path)
+    size, before = first.num_rows, _before_answers(first_path)
+    preds = []
+    for path in paths:
+        # Where all bytes before the answers are the same, so are ids, groups and gold answers: they need not be decoded again.
+        alike = _begins(path, before)
+        table = read_predictions(path, ("pred",) if alike else _COLUMNS)
+        if table.num_rows != size or not (alike or table.select(["id", "gold"]).equals(first.select(["id", "gold"]))):
             raise ScoreError(f"{path}: rows differ from those of {first_path}, both {task.name} in {first_cell.language}")
-    whole = pa.concat_tables(tables)
-    own = zip(tables[0].column("group").to_pylist(), tables[0].column("id").to_pylist(), strict=True)
+        preds.append(table.column("pred"))
+    whole = pa.chunked_array([chunk for column in preds for chunk in column.chunks])
+    own = zip(first.column("group").to_pylist(), first.column("id").to_pylist(), strict=True)
     groups, group_of = np.unique(np.array([group or id_ for group, id_ in own], dtype=np.str_), return_inverse=True)
     names = tuple(groups.tolist())
     try:
-        gold, pred = _ragged(whole.column("gold")), _ragged(whole.column("pred"))
+        gold, pred = _repeated(_ragged(first.column("gold")), len(paths)), _ragged(whole)
         together = [metric.function(gold, pred) for metric in metrics.for_task(task, first_cell.language)]
     except ScoreError as error:
         raise ScoreError(f"{first_path.parent}: {task.name}, {first_cell.language}: {error}") from error
     start = {path: index * size for index, path in enumerate(paths)}
-    ids = tuple(tables[0].column("id").to_pylist())
+    ids = tuple(first.column("id").to_pylist())
     single = task.kind in ("classify", "choose", "span") and bool((pred.lengths == 1).all())
     most = float(np.bincount(gold.codes[: gold.offsets[size]]).max()) if task.kind in ("classify", "choose", "tag") else None
     return [
@@ -248,7 +253,7 @@ def read_predictions(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             table = file.read(columns=list(columns), use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ScoreError(f"{path}: cannot be read as predictions ({error}); remove the entry's folder and run again") from error
@@ -258,6 +263,28 @@ def read_predictions(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
     if not table.num_rows:
         raise ScoreError(f"{path}: holds no rows")
     return table
+
+
+def _before_answers(path: Path) -> bytes:
+    """What stands in a prediction file before the column of answers: with one group of rows, the whole columns before it; else b""."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        about = file.metadata
+        if about.num_row_groups != 1:
+            return b""
+        answers = about.row_group(0).column(_COLUMNS.index("pred"))
+        begin = min(answers.data_page_offset, answers.dictionary_page_offset or answers.data_page_offset)
+    with path.open("rb") as file:
+        return file.read(begin)
+
+
+def _begins(path: Path, before: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return bool(before) and file.read(len(before)) == before
+    except OSError:
+        return False  # reading the table says why
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +307,12 @@ def read_ranking(path: Path) -> Ranking:
     scores = np.array(column.flatten().to_pylist(), dtype=np.float64)
     groups = tuple(group or name for group, name in zip(table.column("group").to_pylist(), ids, strict=True))
     return Ranking(ids, groups, scores, offsets - offsets[0])
+
+
+def _repeated(once: Ragged, times: int) -> Ragged:
+    """The same rows several times, one after the other."""
+    ends = once.offsets[1:] + once.offsets[-1] * np.arange(times, dtype=np.int64)[:, None]
+    return Ragged(once.names, np.tile(once.codes, times), np.concatenate([once.offsets[:1], ends.ravel()]))
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
