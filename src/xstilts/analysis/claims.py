@@ -494,8 +494,8 @@ class _Model:
         reasons: list[str] = []
         for sample in samples:
             name = sample.task.name
-            fits = [c for c in left if (self.name, c.name) in _pairs(sample) and not sample.same_data(self.name, c.name)]
-            bases = [c for c in right if (self.name, c.name) in _pairs(sample) and not sample.same_data(self.name, c.name)]
+            fits = [c for c in left if (self.name, c.name) in sample.pairs and not sample.same_data(self.name, c.name)]
+            bases = [c for c in right if (self.name, c.name) in sample.pairs and not sample.same_data(self.name, c.name)]
             gone = [f"{c.name} on {name} (same data)" for c in (*left, *right) if sample.same_data(self.name, c.name)]
             if not fits or not bases:
                 reasons += gone or [f"{name}: not scored after both"]
@@ -603,10 +603,6 @@ def _half(result: Result, cut: _Cut) -> Result:
     items = cut.keep[result.group_of]
     half = tuple(Items(each.metric, each.num[items], each.den[items]) for each in result.items[:1])
     return Result(result.cell, half, cut.names, cut.number[result.group_of[items]])
-
-
-def _pairs(sample: Sample) -> set[tuple[str, str]]:
-    return {(model, step) for model, step, _, _ in sample.cells}
 
 
 def _missing(sample: Sample, model: str, step: str) -> list[str]:
