@@ -180,7 +180,9 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
         )
         if rows:
             each = listed([f"{r.intermediate} by {number(abs(r.gain.estimate))} points ({bounds(r.gain)})" for r in rows])
-            over = f"over {len(rows[0].targets)} targets" if len({r.targets for r in rows}) == 1 else "over its targets"
+            every = {row.targets for row in rows}
+            over = f"over {len(rows[0].targets)} targets" if len(every) == 1 else "over its targets"
+            over = f"on {rows[0].targets[0]}" if len(every) == len(rows[0].targets) == 1 else over
             out.append(f"Intermediate training {word} the mean score {over}: {each}.")
     rest = [row for row in own if row not in standing]
     if rest:
