@@ -24,7 +24,7 @@ from xstilts.report.charts import axis
 from xstilts.report.drawings import drawn
 from xstilts.report.view import View
 from xstilts.report.words import duration, number, signed, size, verdict
-from xstilts.scores import read_ranking
+from xstilts.scores import read_predictions
 from xstilts.stages import Rows
 from xstilts.task import Part
 
@@ -407,8 +407,8 @@ def test_consistency_is_rankc_with_english_item_by_item(planted: tuple[list[Cell
     keys = {(c.intermediate, c.language, c.seed): c.predict.key for c in cells if c.target == "nli"}
 
     def ranked(language: str, seed: int) -> list[list[str]]:
-        scores = read_ranking(folder / keys["bad", language, seed] / "predictions.parquet").scores.reshape(-1, 3)
-        return [[TASKS["nli"].labels[i] for i in np.argsort(-row)] for row in scores]
+        table = read_predictions(folder / keys["bad", language, seed] / "predictions.parquet", ("scores",))
+        return [[TASKS["nli"].labels[i] for i in np.argsort(-np.array(row))] for row in table.column("scores").to_pylist()]
 
     for language in ("de", "ja"):
         each = [rank_consistency(ragged(ranked("en", seed)), ragged(ranked(language, seed))).value for seed in range(4)]

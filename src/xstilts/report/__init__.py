@@ -58,7 +58,7 @@ def evaluate(
     samples = transfer.draw(results, task_of, np.random.default_rng(rng_seed), resamples)
     found = transfer.transfer_of(samples, facts.parameters, facts.series)
     # streams of their own, so that the others stay as they are
-    alike, left_out = consistency(asked, find, task_of, np.random.default_rng((rng_seed, 1)), resamples)
+    alike, left_out = consistency(asked, found_here, task_of, np.random.default_rng((rng_seed, 1)), resamples)
     found = replace(found, left_out=(*found.left_out, *left_out))
     rows = scores.scores_of(facts.study, results)
     tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}
