@@ -621,6 +621,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
     return Facts(
         study=study.name,
         question=study.question,
+        asked=study.answers,
         command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
         notes=(study.notes,) if study.notes else (),
         model_notes=_model_notes(made),
