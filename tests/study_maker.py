@@ -148,10 +148,12 @@ def make_study(
     same_data: frozenset[tuple[str, str]] = frozenset(),
     size_step: float = 6.0,
     noise: float = 2.0,
+    closing: float = 0.0,
 ) -> list[Cell]:
     """Cells and files of a study whose intermediates change the share of right items by `gains` points (plus seed noise).
 
-    Model number m is `m * size_step` points better; languages lose 3 points for each place after the first.
+    Model number m is `m * size_step` points better; languages lose 3 points for each place after the first, in model m
+    `m * closing` less.
     """
     cells = []
     for target in targets:
@@ -166,7 +168,7 @@ def make_study(
                     for k, language in enumerate(task.languages):
                         own = np.random.default_rng([7, m, i, seed if trained else 0, k, sorted(TASKS).index(target)])
                         gold_rng = np.random.default_rng([11, k])
-                        rate = (80.0 - 3.0 * k + size_step * m + gains[intermediate] + luck) / 100.0
+                        rate = (80.0 - (3.0 - closing * m) * k + size_step * m + gains[intermediate] + luck) / 100.0
                         rows = [
                             _row(
                                 task,

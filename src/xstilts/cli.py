@@ -623,6 +623,7 @@ def _facts(made: Plan, store: Store, place: Place, asked: str) -> Any:
         study=study.name,
         question=study.question,
         command=f"xstilts run {asked}",
+        asked=study.answers,
         notes=(study.notes,) if study.notes else (),
         model_notes=_model_notes(made),
         parameters={**made.parameters, **counted},

@@ -19,7 +19,7 @@ from xstilts.metrics import Items
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Kind = Literal["seeds and items", "items only", "seeds only", "untrained", "seeds and languages", "languages only"]
+Kind = Literal["seeds and items", "items only", "seeds only", "untrained", "seeds and languages", "languages only", "sizes"]
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -36,7 +36,8 @@ class Interval:
     `kind`: "seeds and items"; "items only" (fewer than three seeds: the luck of training is not in it);
     "seeds only" (some of the scores came without their items: what the choice of the test set adds is not in it);
     "untrained" (nothing was trained, so that items are all there is); "seeds and languages", and "languages only" with fewer than
-    three seeds: `groups` then are the languages, which are taken as drawn from all that there are (see `mixed`).
+    three seeds: `groups` then are the languages, which are taken as drawn from all that there are (see `mixed`). "sizes": a value
+    beyond what was measured, `groups` the points of the line that it lies on (see `predicted`).
     """
 
     estimate: float
@@ -185,6 +186,25 @@ def mixed(values: Floats, x: Floats, trained: bool = True, level: float = LEVEL)
         rest = (rest * free_rest + sum_seed) / (free_rest + free_seed)
     languages, of_seeds = max(square_language - rest, 0.0) / seeds, max(square_seed - rest, 0.0) / count
     return Mixed(interval, mean - slope * float(x.mean()), languages**0.5, of_seeds**0.5, rest**0.5)
+
+
+def predicted(x: Floats, y: Floats, at: float, seeds: int, level: float = LEVEL) -> Interval:
+    """The value at `at` of one more point beside those given, [n] both, on their least-squares line; n >= 3, and two different x.
+
+    Variance: s^2 (1 + 1 / n + (at - mean x)^2 / Sxx), s^2 the residual mean square, t with n - 2 degrees of freedom (Draper and Smith
+    1998, section 3.1). So it holds the scatter of points about the line, training included, and that the line is straight is taken for
+    granted. The items are those of the points. `seeds` is only told.
+    """
+    count, weights = len(x), slope_weights(x)
+    slope, far = float(weights @ y), at - float(x.mean())
+    estimate = float(y.mean()) + slope * far
+    left = y - y.mean() - slope * (x - x.mean())
+    freedom = float(count - 2)
+    square = float((left**2).sum()) / freedom
+    error = (square * (1.0 + 1.0 / count + far**2 * float((weights**2).sum()))) ** 0.5
+    half = t_quantile(0.5 + level / 2, freedom) * error
+    p = t_outside(estimate / error, freedom) if error else float(estimate == 0.0)
+    return Interval(estimate, estimate - half, estimate + half, error, freedom, seeds, count, "sizes", p)
 
 
 def detectable(interval: Interval, power: float = 0.8, level: float = LEVEL) -> float:

@@ -154,6 +154,21 @@ class Caps:
     test: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the question comes to: `what` of `first` minus that of `second`, two models or two intermediates.
+
+    Of two models it is taken after each choice, of two choices in each model: for each target, and over the targets. `by` takes it
+    for each family or script of the languages too, the training language left out.
+    """
+
+    __pydantic_config__: ClassVar = STRICT
+    what: Literal["score", "gain", "gap"]
+    first: str
+    second: str
+    by: Literal["", "family", "script"] = ""
+
+
 @dataclass(frozen=True)
 class Study:
     """Models x intermediates x targets x seeds, and how they are trained.
@@ -170,6 +185,7 @@ class Study:
     seeds: tuple[int, ...]
     question: str = ""
     notes: str = ""
+    answers: tuple[Asked, ...] = ()  # what the report answers the question with
     part: Literal["dev", "test"] = "test"
     languages: tuple[str, ...] = ()  # () means every language of each target
     keep: Literal["all", "best", "none"] = "best"
@@ -305,6 +321,7 @@ def told(found: Sequence[Any], keys_at: Callable[[list[str]], list[str]]) -> str
 
 def _keys_at(where: list[str]) -> list[str]:
     tables = {
+        "answers": Asked,
         "encoders": Encoder, "mixes": Mix, "merges": Merged, "translations": Translation, "search": Search, "retrieval": Retrieval,
         "splits": Splits, "hub": OnHub, "caps": Caps, "recipe": Recipe, "recipes": Recipe,
     }  # fmt: skip
@@ -333,6 +350,8 @@ def _check_values(study: Study) -> None:
             raise StudyError(f"encoders.{name}.series: that is read from the pretraining config; leave it out")
         if encoder.hub and not re.fullmatch(r"[0-9a-f]{40}", encoder.revision):
             raise StudyError(f'encoders.{name}.revision: pin the full commit (40 hexadecimal digits), got "{encoder.revision}"')
+    for place, asked in enumerate(study.answers):
+        _check_asked(study, f"answers.{place}", asked)
     for name, mix in study.mixes.items():
         if not mix.tasks:
             raise StudyError(f"mixes.{name}.tasks: the list is empty")
@@ -405,6 +424,22 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
 
 
 # which values each way of translating takes
+def _check_asked(study: Study, where: str, asked: Asked) -> None:
+    two = (asked.first, asked.second)
+    if asked.first == asked.second:
+        raise StudyError(f'{where}: "{asked.first}" would be compared with itself; name two models or two intermediates')
+    listed = study.models if asked.first in study.models else study.intermediates
+    if strange := [name for name in two if name not in listed]:
+        known = (*study.models, *study.intermediates)
+        raise StudyError(f'{where}: "{strange[0]}": name two of "models" or two of "intermediates"{nearest(strange[0], known)}')
+    if listed is study.intermediates and asked.what == "gain":
+        raise StudyError(f'{where}.what: one choice over another is the difference of their scores; use "score"')
+    if asked.what == "gap" and asked.by:
+        raise StudyError(f"{where}.by: a gap is over all languages; leave it out")
+    if asked.what == "gain" and NONE not in study.intermediates:
+        raise StudyError(f'{where}.what: a gain needs "{NONE}" among the intermediates')
+
+
 _TRANSLATES = {"folder": ("path",), "apertium": ("mode",), "model": ("path", "hub", "revision", "source", "target", "prefix", "beams")}
 
 

@@ -19,11 +19,13 @@ import numpy as np
 from xstilts.analysis.consistency import METRIC, Consistency
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import Pretrain, Pretrained
-from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, slope_weights
+from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, predicted, slope_weights
 from xstilts.study import UNTUNED
 from xstilts.task import Task
 
 BASELINE = "none"
+MIN_SIZES = 3  # to draw a trend out: with two, nothing says how far models lie from their line
+DOUBLINGS = (1, 2)  # beyond the largest model; a trend is drawn out no further
 Place = tuple[str, str, str, int]  # model, intermediate, language, seed
 Weights = Mapping[tuple[str, str, str], float]  # model, intermediate, language -> weight in a contrast
 Contrast = tuple[Floats, Floats, bool]  # value for each seed [S], the same on each sample of the items [R, S], is any cell trained
@@ -91,6 +93,24 @@ class Trend:
 
 
 @dataclass(frozen=True, slots=True)
+class Beyond:
+    """A trend drawn out: what a model of `parameters`, `doublings` beyond the largest, would reach if the line went on.
+
+    Nothing was measured there; see `stats.predicted`.
+    """
+
+    what: str
+    intermediate: str
+    target: str
+    metric: str
+    models: tuple[str, ...]
+    doublings: int
+    parameters: int
+    value: Interval
+    same_data: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """All that the scores of a study say about transfer."""
 
@@ -99,6 +119,7 @@ class Transfer:
     gaps: tuple[Gap, ...]
     trends: tuple[Trend, ...]
     left_out: tuple[str, ...]  # what was not computed, and why
+    beyond: tuple[Beyond, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,8 +243,8 @@ def transfer_of(
     per_target = tuple(_gains(samples, baseline, left_out))
     overall = tuple(_overall(samples, baseline, left_out))
     gaps = tuple(_gaps(samples, baseline, left_out))
-    trends = tuple(_trends(samples, parameters or {}, series or {}, baseline, left_out))
-    return Transfer(levels, per_target + overall, gaps, trends, tuple(left_out))
+    trends, beyond = _trends(samples, parameters or {}, series or {}, baseline, left_out)
+    return Transfer(levels, per_target + overall, gaps, tuple(trends), tuple(left_out), tuple(beyond))
 
 
 def draw(results: Results, task_of: TaskOf, rng: np.random.Generator, resamples: int = RESAMPLES) -> tuple[Sample, ...]:
@@ -268,6 +289,9 @@ def write_csv(study: str, found: Transfer, path: Path, alike: Iterable[Consisten
     for trend in found.trends:
         place = ("+".join(trend.models), trend.intermediate, trend.target, "mean", f"{trend.what} per doubling", trend.metric)
         rows.append((place, trend.slope, trend.same_data))
+    for out in found.beyond:
+        what = f"{out.what} extrapolated to {out.parameters} parameters"
+        rows.append((("+".join(out.models), out.intermediate, out.target, "mean", what, out.metric), out.value, out.same_data))
     for one in alike:
         place = (one.model, one.intermediate, one.target, one.language or "mean", "consistency", METRIC)
         rows.append((place, one.rankc, one.same_data))
@@ -328,7 +352,7 @@ def minus(left: Weights, right: Weights) -> dict[tuple[str, str, str], float]:
     return {place: left.get(place, 0.0) - right.get(place, 0.0) for place in dict.fromkeys((*left, *right))}
 
 
-def _gap(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str, str], float] | None:
+def gap_of(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str, str], float] | None:
     english, languages = sample.task.train_language, sample.languages(model, intermediate)
     others = [language for language in languages if language != english]
     if english not in languages or not others or not sample.whole(model, intermediate):
@@ -425,7 +449,7 @@ def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iter
             left_out.append(f"gap of {sample.task.name}: it has no {english} test rows")
             continue
         for model, intermediate in sample.pairs:
-            after, before = _gap(sample, model, intermediate), _gap(sample, model, baseline)
+            after, before = gap_of(sample, model, intermediate), gap_of(sample, model, baseline)
             if after is None or not sample.has(after):
                 left_out.append(f"gap of {sample.task.name} after {intermediate} ({model}): languages or cells are missing")
                 continue
@@ -463,8 +487,10 @@ def ladders(models: Iterable[str], parameters: Mapping[str, int], series: Mappin
 
 def _trends(
     samples: Sequence[Sample], parameters: Mapping[str, int], series: Mapping[str, str], baseline: str, left_out: list[str]
-) -> Iterable[Trend]:
-    """Least-squares slopes over log2(parameters): the intervals hold for these models, not for models in general."""
+) -> tuple[list[Trend], list[Beyond]]:
+    """Least-squares slopes over log2(parameters): the intervals hold for these models, not for models in general; and what lies beyond."""
+    trends: list[Trend] = []
+    beyond: list[Beyond] = []
     sized = [m for m in dict.fromkeys(model for sample in samples for model, _ in sample.pairs) if m in parameters]
     every = ladders(sized, parameters, series)
     apart = [m for m in sized if not any(m in own for own in every)]
@@ -481,7 +507,7 @@ def _trends(
             codes = sample.languages(models[0], intermediate)
             quantities: dict[str, list[Weights | None]] = {
                 "score": [language_mean(m, intermediate, codes) for m in models],
-                "gap": [_gap(sample, m, intermediate) for m in models],
+                "gap": [gap_of(sample, m, intermediate) for m in models],
             }
             if intermediate not in (baseline, UNTUNED):
                 quantities["gain"] = [minus(language_mean(m, intermediate, codes), language_mean(m, baseline, codes)) for m in models]
@@ -492,4 +518,25 @@ def _trends(
                 if total and sample.has(total):
                     same = sample.same_data(models[0], intermediate)
                     slope = sample.interval(total)
-                    yield Trend(what, intermediate, sample.task.name, sample.metric, slope, tuple(models), same)
+                    trend = Trend(what, intermediate, sample.task.name, sample.metric, slope, tuple(models), same)
+                    trends.append(trend)
+                    points = [float(sample.contrast(contrast or {})[0].mean()) for contrast in contrasts]
+                    beyond += _beyond(trend, points, [parameters[m] for m in models])
+    return trends, beyond
+
+
+def _beyond(trend: Trend, points: Sequence[float], parameters: Sequence[int]) -> Iterable[Beyond]:
+    """The trend drawn out, where it goes through enough sizes and stays where a score can be."""
+    if len(set(parameters)) < MIN_SIZES:
+        return
+    x, y = np.array([log2(count) for count in parameters]), np.array(points)
+    for doublings in DOUBLINGS:
+        value = predicted(x, y, log2(max(parameters)) + doublings, trend.slope.seeds)
+        if trend.what == "score":
+            if not 0.0 <= value.estimate <= 100.0:
+                return
+            value = replace(value, low=max(value.low, 0.0), high=min(value.high, 100.0))
+        size = max(parameters) << doublings
+        yield Beyond(
+            trend.what, trend.intermediate, trend.target, trend.metric, trend.models, doublings, size, value, trend.same_data
+        )

@@ -11,6 +11,7 @@ import numpy as np
 
 from xstilts import scores
 from xstilts.analysis import transfer
+from xstilts.analysis.answers import answers
 from xstilts.analysis.claims import Claims, Finding, judge
 from xstilts.analysis.consistency import consistency
 from xstilts.analysis.languages import by_language
@@ -68,13 +69,15 @@ def evaluate(
     if claims is not None:
         judged = judge(claims, results, samples, task_of, np.random.default_rng((rng_seed, 2)), facts.seen, facts.sources, resamples)
     languages = by_language(samples, facts.texts.known)
+    answered, left_out = answers(samples, facts.asked, facts.series, (*models, *steps))
+    found = replace(found, left_out=(*found.left_out, *left_out))
     return Report(
         facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged,
-        languages=languages, stability=stability(results.results, task_of),
+        languages=languages, stability=stability(results.results, task_of), answers=answered,
     )  # fmt: skip
 
 
-FILES = ("index.html", "report.md", "report.tex", "scores.csv", "transfer.csv", "languages.csv", "costs.csv")
+FILES = ("index.html", "report.md", "report.tex", "scores.csv", "transfer.csv", "languages.csv", "costs.csv", "answers.csv")
 
 
 def write_report(report: Report, out: Path, charts: Format | None = None) -> Path:
@@ -92,6 +95,7 @@ def write_report(report: Report, out: Path, charts: Format | None = None) -> Pat
     transfer.write_csv(report.facts.study, report.transfer, out / "transfer.csv", report.consistency)
     tables.write_languages(report, out / "languages.csv")
     tables.write_costs(report, out / "costs.csv")
+    tables.write_answers(report, out / "answers.csv")
     if charts is not None:
         write(drawings, charts, out / "charts")
     for name, text in texts.items():

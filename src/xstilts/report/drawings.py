@@ -6,7 +6,7 @@ variable of its style sheet, so that a chart follows the light and the dark sche
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -187,28 +187,58 @@ def _sizes(view: View, target: str) -> Drawing | None:
                 rows.append({**_row(model, step, level.score), "size": sizes[model], "ladder": ladder.get(model, "")})
     if not rows:
         return None
-    others = [{"model": p.model, "size": p.parameters, "value": p.scores[target]} for p in PUBLISHED if target in p.scores]
+    given_by = [p for p in PUBLISHED if target in p.scores]
+    others = [{"model": p.model, "size": p.parameters, "value": p.scores[target]} for p in given_by]
     color, shape = _steps(view, (str(row["choice"]) for row in rows))
     ticks = sorted({sizes[model] for model in models}) if not others else alt.Undefined
     axis = alt.Axis(values=ticks, labelExpr="replace(format(datum.value, '.3~s'), 'G', 'B')", labelOverlap=True, grid=False)
     x = alt.X("size:Q", scale=alt.Scale(type="log", nice=False, padding=14), axis=axis, title="parameters")
-    y = alt.Y("value:Q", scale=alt.Scale(zero=False), title=None)
+    out = _drawn_out(view, target, rows)
+    # an extrapolated interval may be wider than all that was measured: it runs off the plot, and says so in the table
+    shown = [float(row[end]) for row in rows for end in ("low", "high")]
+    shown += [*(float(each["value"]) for each in out), *(p.scores[target] for p in given_by)]
+    y_scale = alt.Scale(zero=False, domain=[min(shown), max(shown)], nice=True) if out else alt.Scale(zero=False)
+    y = alt.Y("value:Q", scale=y_scale, title=None)
     base = alt.Chart(alt.InlineData(values=rows)).encode(x=x, color=color)
     alike = alt.Chart(alt.InlineData(values=[row for row in rows if row["ladder"]])).encode(x=x, color=color, detail="ladder:N")
     layers = [
         alike.mark_line(strokeWidth=1.6, opacity=0.8).encode(y=y),
-        base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", scale=alt.Scale(zero=False)), y2="high:Q"),
+        base.mark_rule(opacity=0.7).encode(y=alt.Y("low:Q", scale=y_scale), y2="high:Q"),
         base.mark_point(filled=True, size=50, opacity=1).encode(y=y, shape=shape),
     ]
+    if out:
+        beyond = alt.Chart(alt.InlineData(values=out)).encode(x=x, color=color)
+        dashed = beyond.mark_line(strokeWidth=1.2, strokeDash=[3, 3]).encode(y=y, detail="ladder:N")
+        ends = beyond.transform_filter("datum.extrapolated").mark_rule(clip=True, strokeDash=[2, 3], opacity=0.7)
+        marks = beyond.transform_filter("datum.extrapolated").mark_point(filled=False, size=50).encode(y=y, shape=shape)
+        layers += [dashed, ends.encode(y=alt.Y("low:Q", scale=y_scale), y2="high:Q"), marks]
     if others:
         given = alt.Chart(alt.InlineData(values=others)).encode(x=x, y=y)
         layers.append(given.mark_point(shape="M-.7,-.7L.7,.7M-.7,.7L.7,-.7", color=COLOURS["soft"], size=36, filled=False))
         layers.append(given.mark_text(color=COLOURS["soft"], fontSize=9, dy=-9).encode(text="model:N"))
     chart = alt.layer(*layers).properties(width=WIDTH, height=180)
     about = "; ".join(f"{row['choice']}, {row['place']} ({size(int(row['size']))}): {number(float(row['value']))}" for row in rows)
+    if told := [each for each in out if each["extrapolated"]]:
+        about += "; extrapolated, not measured: " + "; ".join(f"{e['choice']}, {size(int(e['size']))}: {e['told']}" for e in told)
     if others:
         about += "; published: " + "; ".join(f"{each['model']} {each['value']}" for each in others)
     return Drawing(_file("size", target), target, f"{target} over model size: {about}", chart.to_dict())
+
+
+def _drawn_out(view: View, target: str, rows: Sequence[Mapping[str, str | float]]) -> list[dict[str, str | float | bool]]:
+    """What the score's trends reach beyond the largest model, each from that model's own point on."""
+    found: list[dict[str, str | float | bool]] = []
+    for one in view.report.transfer.beyond:
+        if (one.target, one.what) != (target, "score"):
+            continue
+        place: dict[str, str | float | bool] = {"choice": one.intermediate, "ladder": "+".join(one.models)}
+        if one.doublings == 1:
+            last = next(row for row in rows if (row["place"], row["choice"]) == (one.models[-1], one.intermediate))
+            found.append({**last, **place, "extrapolated": False})
+        told = f"{number(one.value.estimate)} ({bounds(one.value, sign=False)})"
+        ends: dict[str, str | float | bool] = {"low": one.value.low, "value": one.value.estimate, "high": one.value.high, "told": told}
+        found.append({**place, **ends, "size": one.parameters, "extrapolated": True})
+    return found
 
 
 def _costs(view: View, model: str) -> Drawing | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from xstilts.analysis.answers import Answer
 from xstilts.analysis.claims import Finding
 from xstilts.analysis.consistency import Consistency
 from xstilts.analysis.cost import Costs
@@ -15,6 +16,7 @@ from xstilts.analysis.texts import TextFacts
 from xstilts.analysis.transfer import Transfer
 from xstilts.plan import Read
 from xstilts.scores import CellLike, Score
+from xstilts.study import Asked
 from xstilts.task import Task
 
 
@@ -33,6 +35,7 @@ class Facts:
 
     study: str
     question: str = ""
+    asked: tuple[Asked, ...] = ()  # what the question comes to
     command: str = ""  # what makes this report again, exactly
     notes: tuple[str, ...] = ()  # on the study as a whole
     model_notes: Mapping[str, str] = field(default_factory=dict)  # what a reader must know of a model, printed at the top
@@ -72,4 +75,5 @@ class Report:
     review: Review | None = None
     languages: Languages = field(default_factory=Languages)  # scores and gains against what is known of the languages
     stability: tuple[Stability, ...] = ()  # between seeds
+    answers: tuple[Answer, ...] = ()
     spent: Costs = field(default_factory=Costs)

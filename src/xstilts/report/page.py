@@ -11,9 +11,11 @@ from xstilts.report.drawings import Drawings
 from xstilts.report.facts import Report
 from xstilts.report.text import (
     CLAIMED,
+    DRAWN_OUT,
     RANKC,
     RANKC_SOURCE,
     SLOPES,
+    answer_table,
     cost_table,
     cost_words,
     method,
@@ -21,7 +23,21 @@ from xstilts.report.text import (
     stability_words,
 )
 from xstilts.report.view import View, family, name
-from xstilts.report.words import amount, bounds, clear, duration, effect_lines, half, judged, number, parts_read, signed, size, verdict
+from xstilts.report.words import (
+    amount,
+    answered,
+    bounds,
+    clear,
+    duration,
+    effect_lines,
+    half,
+    judged,
+    number,
+    parts_read,
+    signed,
+    size,
+    verdict,
+)
 from xstilts.rows import chosen, left_out
 
 
@@ -71,6 +87,9 @@ def page(report: Report, drawings: Drawings) -> str:
         slope_method=SLOPES,
         cost_words=cost_words(report),
         cost_table=cost_table(report),
+        answered=answered(report),
+        answer_table=answer_table(report),
+        drawn_out=DRAWN_OUT,
         stability_words=stability_words(report),
         stability_table=stability_table(report),
     )

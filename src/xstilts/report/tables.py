@@ -12,6 +12,10 @@ LANGUAGES = (
     *("study", "model", "intermediate", "target", "what", "kind", "name", "languages", "estimate", "low", "high", "p"),
     *("spread_languages", "spread_seeds", "spread_rest", "same_data"),
 )
+ANSWERS = (
+    *("study", "what", "first", "second", "place", "target", "group", "metric", "estimate", "low", "high", "p", "interval"),
+    *("seeds", "groups", "same_data", "alike"),
+)
 COSTS = ("study", "model", "intermediate", "target", "part", "stages", "seconds", "tokens", "operations", "megabytes")
 
 
@@ -42,6 +46,20 @@ def write_costs(report: Report, path: Path) -> None:
         for part, spent in (("alone", cell.alone), ("shared", cell.shared))
     ]
     _write(path, COSTS, rows)
+
+
+def write_answers(report: Report, path: Path) -> None:
+    """The differences that the question comes to: `first` minus `second`, "mean" over targets. Raises OSError."""
+    rows = [
+        (
+            *(report.facts.study, one.asked.what, one.asked.first, one.asked.second, one.place, one.target or "mean"),
+            *(one.group, one.metric),
+            *(value.estimate, value.low, value.high, value.p, value.kind, value.seeds, value.groups, _yes(one.same_data), _yes(one.alike)),
+        )
+        for one in report.answers
+        for value in (one.difference,)
+    ]
+    _write(path, ANSWERS, rows)
 
 
 def _yes(value: bool) -> str:

@@ -12,7 +12,7 @@ from xstilts.analysis.stability import counted
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
-from xstilts.report.words import amount, bounds, duration, effect_lines, half, judged, number, signed, size, verdict
+from xstilts.report.words import MINUS, amount, answered, bounds, duration, effect_lines, half, judged, number, signed, size, verdict
 from xstilts.rows import chosen, left_out
 from xstilts.stats import LEVEL, holm
 from xstilts.study import UNTUNED
@@ -24,6 +24,12 @@ RANKC = (
 RANKC_SOURCE = "Qi et al. 2023, Cross-Lingual Consistency of Factual Knowledge in Multilingual Language Models, arXiv 2310.10378, section 3"
 
 
+DRAWN_OUT = (
+    "Extrapolated: what a model one or two doublings beyond the largest would reach if the straight line went on, never further. "
+    "Prediction interval from the scatter of these models about their line (Draper and Smith 1998, section 3.1), so that three sizes, "
+    "which leave one degree of freedom, say next to nothing. That the line goes on straight is assumed. Scores and their intervals end at "
+    "0 and 100."
+)
 SLOPES = (
     "A slope is what a score or gain changes by for one unit, over the languages that were not trained on, as if they were drawn from all "
     "that are like them: a mixed-effects model with languages and seeds as random effects (Searle et al. 1992). A language's other traits "
@@ -166,6 +172,7 @@ def _lines(report: Report) -> Iterable[str]:
     yield from _trend_lines(view)
     yield from _cost_lines(report)
     yield from _claim_lines(report)
+    yield from _answer_lines(report)
     yield from ("## Data", "", *(f"- {line}" for line in facts.caps), "")
     if view.rows:
         yield from _grid(
@@ -197,6 +204,30 @@ def _lines(report: Report) -> Iterable[str]:
         yield from _grid(["stages", "number", "time"], ([c.kind, str(c.stages), duration(c.seconds)] for c in facts.costs))
     if facts.versions:
         yield from (", ".join(f"{package} {version}" for package, version in facts.versions.items()), "")
+
+
+def answer_table(report: Report) -> list[list[str]]:
+    """A head and a line for each difference that the question comes to: means over targets first, then target by target."""
+    rows = sorted(report.answers, key=lambda row: (report.facts.asked.index(row.asked), bool(row.target), bool(row.group)))
+    return [
+        ["difference", "after or in", "target", "of", "points"],
+        *(
+            [
+                *(f"{row.asked.what}, {row.asked.first} {MINUS} {row.asked.second}", row.place),
+                *(row.target or f"mean of {len(row.targets)}", row.group or "all languages"),
+                f"{signed(row.difference.estimate)} [{bounds(row.difference)}]{' =' if row.same_data else ''}"
+                f"{'' if row.difference.sure else ' ' + row.difference.kind}",
+            ]
+            for row in rows
+        ),
+    ]
+
+
+def _answer_lines(report: Report) -> Iterable[str]:
+    if report.answers:
+        head, *rows = answer_table(report)
+        yield from ("## Answer to the question", "", *(f"- {text}" for text in answered(report)), "")
+        yield from _grid(head, rows)
 
 
 def _claim_lines(report: Report) -> Iterable[str]:
@@ -338,8 +369,9 @@ def method(report: Report) -> tuple[str, ...]:
     if report.transfer.trends:
         lines.append(
             "Trends are least-squares slopes over log2 of the parameters of these few models, which were pretrained on the same data, with "
-            "the same tokenizer and for as many updates; nothing is extrapolated."
+            "the same tokenizer and for as many updates."
         )
+        lines.append(DRAWN_OUT if report.transfer.beyond else "Nothing is extrapolated: that takes three sizes of one series.")
     return tuple(lines)
 
 
@@ -490,3 +522,15 @@ def _trend_lines(view: View) -> Iterable[str]:
             for row in view.trends.values()
         ),
     )
+    if view.report.transfer.beyond:
+        yield from ("### Extrapolated", "", DRAWN_OUT, "")
+        yield from _grid(
+            ["target", "intermediate", "models", "what", "parameters", "extrapolated"],
+            (
+                [
+                    *(row.target, row.intermediate, " ".join(row.models), row.what, f"{size(row.parameters)} (x{2**row.doublings})"),
+                    f"{number(row.value.estimate)} [{bounds(row.value, sign=False)}]{' =' if row.same_data else ''}",
+                ]
+                for row in view.report.transfer.beyond
+            ),
+        )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from xstilts.analysis.answers import Answer
 from xstilts.analysis.claims import Effect, Finding
 from xstilts.analysis.transfer import BASELINE, Gain, Transfer
 from xstilts.plan import Read
@@ -140,6 +141,11 @@ def verdict(report: Report) -> tuple[tuple[str, str], ...]:
     found = report.transfer
     if not found.levels:
         return (("", "No target has been scored yet."),)
+    return (*((("Answer", text)) for text in answered(report)), *_verdict(report))
+
+
+def _verdict(report: Report) -> tuple[tuple[str, str], ...]:
+    found = report.transfer
     if not found.gains:
         if any(level.intermediate == BASELINE for level in found.levels):
             return (("", "No gain can be computed: the study has no intermediate task, or cells that a gain needs are missing."),)
@@ -150,6 +156,70 @@ def verdict(report: Report) -> tuple[tuple[str, str], ...]:
         paragraphs.append((model if len(models) > 1 else "", " ".join(_of_model(found, model, report))))
     over_size = _size_sentences(report)
     return (*paragraphs, ("Model size", over_size)) if over_size else tuple(paragraphs)
+
+
+def answered(report: Report) -> tuple[str, ...]:
+    """What the study's question comes to, one paragraph a difference that it asks for, with what it cannot say."""
+    paragraphs = []
+    for asked in report.facts.asked:
+        rows = [row for row in report.answers if row.asked == asked]
+        means = [row for row in rows if not row.target and not row.same_data]
+        about = f"{_QUANTITY[asked.what]}, {asked.first} minus {asked.second}"
+        if not means:
+            paragraphs.append(f"{about}: not to be had, cells are missing or all are on the target's own data.")
+            continue
+        where = "after" if means[0].of_models else "in"
+        each = listed([f"{where} {row.place} {signed(row.difference.estimate)} ({bounds(row.difference)})" for row in means])
+        many = {len(row.targets) for row in means}
+        over = f"mean over {_count(many.pop(), 'target')}" if len(many) == 1 else "mean over targets"
+        text = f"{about}, {over}: {each}. {_concluded(means, where)}"
+        groups = [row for row in rows if row.group and not row.same_data]
+        if groups and all(row.difference.sure for row in groups):
+            stand = _standing(groups)
+            text += f" By {asked.by}, {len(stand)} of {len(groups)} differences stand after Holm's correction"
+            named = sorted({f"{row.group} ({'+' if row.difference.estimate > 0 else MINUS})" for row in stand})
+            text += f": {listed(named)}." if named else "."
+        paragraphs.append(text + _unsaid(rows[0]))
+    return tuple(paragraphs)
+
+
+_QUANTITY = {"score": "Score", "gain": "Gain over the baseline", "gap": "Gap between the training language and the others"}
+
+
+def _standing(rows: Sequence[Answer]) -> list[Answer]:
+    adjusted = holm(np.array([row.difference.p for row in rows])).tolist()
+    return [row for row, p in zip(rows, adjusted, strict=True) if p < 0.05]
+
+
+def _concluded(means: Sequence[Answer], where: str) -> str:
+    """One sentence that says no more than the intervals."""
+    asked = means[0].asked
+    if any(not row.difference.sure for row in means):
+        return "The intervals do not hold all the noise (fewer than three seeds, or imported scores), so that this is no answer yet."
+    stand = _standing(means)
+    out = []
+    for higher in (True, False):
+        if named := [f"{where} {row.place}" for row in stand if (row.difference.estimate > 0) == higher]:
+            word = ("wider" if higher else "narrower") if asked.what == "gap" else ("higher" if higher else "lower")
+            out.append(f"with {asked.first} it is {word} {listed(named)}")
+    rest = [row for row in means if row not in stand]
+    if rest:
+        least = number(max(detectable(row.difference) for row in rest))
+        open_ = listed([f"{where} {row.place}" for row in rest])
+        out.append(f"no difference stands {open_}, and one below about {least} points could not have been seen")
+    said = "; ".join(out)
+    return f"{said[0].upper()}{said[1:]}{' (Holm over these)' if len(means) > 1 else ''}."
+
+
+def _unsaid(row: Answer) -> str:
+    """What such a difference cannot say."""
+    if not row.of_models:
+        return " This holds for these models, recipes and test sets."
+    alike = "" if row.alike else " Nothing says that the two were pretrained alike but for their size: it is no effect of size alone."
+    return (
+        f"{alike} Each of the two is one pretraining: the interval holds seeds of training and test items, not what another pretraining "
+        "of the same size would have been, and nothing follows for other sizes."
+    )
 
 
 LISTED = 8  # choices that the verdict names one by one; the table has them all
