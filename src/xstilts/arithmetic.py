@@ -26,6 +26,7 @@ from xstilts.stages import ALONE, Layout
 MICRO = 4096  # tokens a micro-batch of a training on a CPU: changes speed and memory, not results beyond rounding
 MICRO_GPU = 16384
 BATCH = 8192  # tokens a batch of a prediction: changes speed and memory, not answers
+SEEING = 16  # rows with images have so many times fewer tokens: each attends to hundreds of places of its image
 WIDE = 4  # as text both have so many times fewer tokens: a logit for every piece at every target token, keys and values of every layer
 
 FP32, BF16 = 4, 2  # bytes

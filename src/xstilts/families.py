@@ -36,6 +36,7 @@ class Family:
     no_mask: str = ""  # why masked language modelling cannot be trained; "" where it can
     no_lora: str = ""  # why LoRA cannot be trained on it
     no_prompts: str = ""  # why soft prompts cannot
+    no_images: str = "its text layers do not attend to images; the whole checkpoints of BLIP's do"  # "" where they do
     note: str = ""  # what a reader of any result must know
 
 
@@ -64,7 +65,7 @@ _BLIP = Family(
     "BLIP's text tower", "text tower", "BlipTextModel",
     note="BLIP's text tower is one 12-layer English encoder, with an English vocabulary, in BLIP base and BLIP large alike: "
     "text tasks say nothing about model size, and where most words of a language are unknown tokens, little about that language.",
-    no_prompts=_APART,
+    no_prompts=_APART, no_images="a text tower alone has no vision tower; give the whole checkpoint",
 )  # fmt: skip
 _GPT2 = replace(_LLAMA, name="GPT-2", embeddings=("wte", "wpe"), layers="h", dropout=("resid_pdrop", "embd_pdrop"))
 
@@ -101,7 +102,7 @@ FAMILIES: Mapping[str, Family] = {
     "gpt_neo": replace(_GPT2, name="GPT-Neo", packs=False, no_prompts=_APART, dropout=("resid_dropout", "embed_dropout")),
     "gpt_neox": replace(_LLAMA, name="GPT-NeoX", embeddings=("embed_in",), dropout=("hidden_dropout",)),
     "blip_text_model": _BLIP,
-    "blip": replace(_BLIP, tensors=(("text_model.", ""), ("text_encoder.", ""))),
+    "blip": replace(_BLIP, no_images="", tensors=(("text_model.", ""), ("text_encoder.", ""))),
     "clip_text_model": _CLIP,
     "clip": replace(_CLIP, tensors=(("text_model.", ""),)),
     "siglip_text_model": _SIGLIP,
@@ -131,8 +132,13 @@ def family_of(config: Mapping[str, object]) -> Family:
     return found
 
 
-def refusal(family: Family, kind: str, tuning: str = "full") -> str | None:
-    """Why a task kind cannot be trained or scored on a family in a way of tuning (one of TUNINGS); None where it can."""
+def refusal(family: Family, kind: str, tuning: str = "full", images: bool = False) -> str | None:
+    """Why a task kind cannot be trained or scored on a family in a way of tuning (one of TUNINGS); None where it can.
+
+    `images`: of a task whose rows have images.
+    """
+    if images and family.no_images:
+        return family.no_images
     if kind == "mask" and family.no_mask:
         return family.no_mask
     reasons = {"lora": family.no_lora, "qlora": family.no_lora, "prompt": family.no_prompts}

@@ -48,15 +48,16 @@ class Weights:
     base: str  # key of the stage that made `encoder`
     form: Form = "heads"  # "text": the folder's whole model, as it writes
     groups: tuple[tuple[Adapter, ...], ...] = ()  # adapters as in `stages.Makeup`: the last group stands, those before are put in
+    images: Path | None = None  # the whole checkpoint with the vision tower, where the encoder is to attend to images
 
 
-def weights(model: Start, folder_of: Callable[[Start], Path]) -> Weights:
-    """The files of a model; `folder_of` gives the folder of pretrained weights or of an entry."""
+def weights(model: Start, folder_of: Callable[[Start], Path], images: Path | None = None) -> Weights:
+    """The files of a model; `folder_of` gives the folder of pretrained weights or of an entry. `images`: see `Weights`."""
     made = makeup(model)
     below = folder_of(made.base)
     groups = tuple(tuple(Adapter(folder_of(each) / FOLDER, recipe_of(each).tuning) for each in group) for group in made.groups)
     encoder = below if isinstance(made.base, Pretrained) else below / "encoder"
-    return Weights(folder_of(model), encoder, made.base.key, root(model).form, groups)
+    return Weights(folder_of(model), encoder, made.base.key, root(model).form, groups, images)
 
 
 def loaded(model: Weights, precision: str = "fp32", dropout: float = 0.0) -> PreTrainedModel:
@@ -121,7 +122,7 @@ def _folded(model: Weights, groups: Sequence[Sequence[Adapter]], dropout: float)
     for adapter in chain(*groups):
         if adapter.tuning == "prompt":
             raise ModelError(f"{adapter.folder}: soft prompts are no weights, so that they cannot be put into an encoder's")
-    encoder = (lm.load if model.form == "text" else hf.load_encoder)(model.encoder, dropout)
+    encoder = lm.load(model.encoder, dropout) if model.form == "text" else hf.load_encoder(model.encoder, dropout, images=model.images)
     for group in groups:
         _attach(encoder, group, model.base, "fp32")
         lora.fold(encoder)
