@@ -240,3 +240,201 @@ def test_an_image_goes_through_the_tower_once(data: Path, tmp_path: Path, monkey
     pictures.tower.cache_clear()
     bench.run(planned_on(data))
     assert len(calls) == 2 * (12 + 3 + 6) - 1
+
+
+def test_a_stopped_training_goes_on_and_a_stored_one_answers_as_it_did(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = planned_on(data)
+    whole, halted = Bench(data), Bench(data, "halted")
+    whole.run(plan)
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "gallery", lambda *given, inner=pictures.gallery: inner(*given[:4]))  # stops in the loop, not before it
+        with pytest.raises(Stopped, match="stopped at step 1 of 3"):
+            halted.run(plan, halt=True)
+    with pytest.raises(Stopped, match="stopped after the states of 0 images"):
+        Bench(data, "at-once").run(plan, halt=True)
+    halted.run(plan)
+    for name in ("encoder/model.safetensors", "heads/xvnli_images.safetensors"):
+        assert (whole.folder(trained(plan)) / name).read_bytes() == (halted.folder(trained(plan)) / name).read_bytes()
+    start, entry = data.parent / "m", whole.folder(trained(plan)) / "encoder"
+    before, after = (hf.load_encoder(folder, images=start).state_dict() for folder in (start, entry))
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert before.keys() == after.keys() and {".crossattention." in name for name in moved} == {True, False}
+    scores = [whole.scores(cell.predict) for cell in plan.cells]
+    np.testing.assert_allclose(scores[0], scores[1], atol=1e-5)  # English and Spanish rows are alike here
+    with monkeypatch.context() as patch:
+        patch.setattr(predicting, "BATCH", 1)  # every row in a batch of its own
+        alone = Bench(data, "halted")
+        shutil.rmtree(alone.folder(plan.cells[0].predict))
+        alone.run(plan)
+        np.testing.assert_allclose(alone.scores(plan.cells[0].predict), scores[0], atol=1e-5)
+    assert transformers.BlipTextModel.from_pretrained(entry, add_pooling_layer=False).config.is_decoder  # plain, for others to load
+
+
+@pytest.mark.slow
+def test_texts_train_between_images_and_leave_what_attends_to_them(data: Path) -> None:
+    """none, texts before, and a chain image -> text -> image: attention to images is the checkpoint's until images have trained it."""
+    write_texts(data)
+    plan = planned_on(data, intermediates=["snli", "xvnli_images>snli"], splits={"snli": {"dev": ""}}, languages=["en"])
+    bench = Bench(data)
+    bench.run(plan)
+    start = data.parent / "m"
+    models = {cell.intermediate: cell.predict.model for cell in plan.cells}
+    text = models["snli"].start  # type: ignore[union-attr]
+    assert not any("crossattention" in name for name in load_file(bench.folder(text) / "encoder/model.safetensors"))
+    again = models["xvnli_images>snli"]
+    assert isinstance(again, Train) and isinstance(again.start, Train) and isinstance(again.start.start, Train)
+    seeing = [load_file(bench.folder(each) / "encoder/model.safetensors") for each in (again.start.start, again.start, again)]
+    own = hf.load_encoder(start, images=start).state_dict()
+    for name in (name for name in own if ".crossattention." in name and name.endswith("dense.weight")):
+        assert torch.equal(seeing[0][name], seeing[1][name]) and not torch.equal(own[name], seeing[0][name])
+        assert not torch.equal(seeing[1][name], seeing[2][name])
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert not torch.equal(seeing[0][name], seeing[1][name])
+    assert len({bench.scores(cell.predict).tobytes() for cell in plan.cells}) == 2
+
+
+def write_texts(data: Path) -> None:
+    (data / "snli").mkdir()
+    with (data / "snli/train.jsonl").open("w") as file:
+        for i in range(16):
+            row = {"sentence1": f"w{i} is", "sentence2": f"the w{i + 1}", "gold_label": list(COLOURS)[i % 3]}
+            file.write(json.dumps(row) + "\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tuning", ["head", "lora", "qlora"])
+def test_ways_of_tuning(data: Path, tuning: str) -> None:
+    """After a training on texts in the same way: its adapter stands on no attention to images, the next one does."""
+    write_texts(data)
+    for adapter in ("merge", "fresh", "continue") if tuning != "head" else ("merge",):
+        recipe = {"tuning": tuning, "adapter": adapter, "rank": 2, "lr": 1e-2, "steps": 3, "batch": 8, "max_length": 24, "stride": 4}
+        plan = planned_on(data, intermediates=["snli"], recipe=recipe, splits={"snli": {"dev": ""}}, languages=["en"])
+        bench = Bench(data)
+        bench.run(plan)
+        assert np.isfinite(bench.scores(plan.cells[0].predict)).all()
+        if tuning != "head":
+            tensors = load_file(bench.folder(trained(plan)) / "adapter/adapter_model.safetensors")
+            assert any("crossattention" in name for name in tensors) == (adapter != "continue")
+
+
+@pytest.mark.slow
+def test_merged_models_see(data: Path) -> None:
+    merges = {"soup": {"of": ["xvnli_images"], "seeds": "all", "method": "average"}}
+    plan = planned_on(data, intermediates=["soup"], seeds=[0, 1], merges=merges, languages=["en"])
+    bench = Bench(data)
+    bench.run(plan)
+    soup = trained(plan).start
+    parts = [load_file(bench.folder(part) / "encoder/model.safetensors") for part in soup.parts]  # type: ignore[union-attr]
+    name = "encoder.layer.1.crossattention.self.value.weight"
+    torch.testing.assert_close(load_file(bench.folder(soup) / "encoder/model.safetensors")[name], (parts[0][name] + parts[1][name]) / 2)
+
+
+@pytest.mark.slow
+def test_what_only_an_image_says_is_learnt(data: Path) -> None:
+    recipe = {"lr": 3e-3, "steps": 80, "batch": 8, "max_length": 24, "stride": 4, "dropout": 0.0}
+    plan, bench = planned_on(data, recipe=recipe), Bench(data)
+    bench.run(plan)
+    gold = [list(COLOURS)[i // 2 % 3] for i in range(12)]
+    for cell in plan.cells:
+        found = parquet.read_table(bench.folder(cell.predict) / "predictions.parquet").to_pydict()["pred"]
+        assert [pred for (pred,) in found] == gold
+
+
+# ---- bad input: one line each ----
+
+
+def refused(kind: type[Exception], words: str, call: Any) -> None:
+    with pytest.raises(kind, match=words) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_an_image_that_is_not_there_is_named_before_anything_starts(data: Path) -> None:
+    blip(data.parent / "m")
+    (data / "xvnli/images/302.jpg").unlink()
+    words = r'test\.jsonl: row "test-5": its image .*xvnli/images/302\.jpg is not there\. The images are Flickr30k'
+    refused(DataError, f"xvnli_images: .*{words}", lambda: planned(data))
+    report = check(TASK, data)
+    assert not report.ok and any("302.jpg is not there" in finding.text for finding in report.findings)
+    shutil.rmtree(data / "xvnli/images")
+    refused(DataError, r"\(3 of 3 images are missing\)|\(12 of 12 images are missing\)", lambda: planned(data))
+
+
+def test_a_reference_that_leads_out_of_the_folder_is_refused(data: Path) -> None:
+    blip(data.parent / "m")
+    path = data / "xvnli/annotations/es/test.jsonl"
+    rows = path.read_text()
+    for name in ("../../etc/passwd", "/etc/passwd", "..", "a/b", "a\\b", "", "1.png", "x\0"):
+        row = {"gold_label": "neutral", "sentence1": "a", "sentence2": "b", "Flikr30kID": name, "captionID": "300.jpg#0"}
+        path.write_text(rows + json.dumps(row) + "\n")
+        words = r'es/test\.jsonl:13: "Flikr30kID" is .* which names no file of the images\' folder; get the annotations again'
+        refused(DataError, words, lambda: list(TASK.source.read(data, "test", "es")))
+    refused(DataError, f"xvnli_images: .*{words}", lambda: planned(data))
+
+
+def test_images_that_cannot_be_decoded_are_named_with_file_and_row(data: Path, tmp_path: Path) -> None:
+    plan, path = planned_on(data), data / "xvnli/images/104.jpg"
+    whole = path.read_bytes()
+    cut = ((whole[:-20], "truncated"), (whole[:99], "Truncated"))
+    for raw, why in (*cut, (b"", "cannot identify"), (b"<html>", "cannot identify")):
+        path.write_bytes(raw)
+        refused(DataError, rf'xvnli/images/104\.jpg: row "train-9": no whole image \(.*{why}', lambda: Bench(data).run(plan))
+    path.unlink()
+    refused(DataError, r'xvnli/images/104\.jpg: row "train-9": the image cannot be read', lambda: Bench(data).run(plan))
+    rows = [Text("a", "b")]
+    refused(DataError, 'row "a" has no image', lambda: pictures.gallery(rows, tmp_path / "m", Runtime(), tmp_path / "cache"))
+
+
+def test_images_too_large_to_be_any_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint(tmp_path / "a.jpg", "neutral", 0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    raw = (tmp_path / "a.jpg").read_bytes()
+    refused(DataError, 'row "e": no whole image .*decompression bomb', lambda: pictures.decoded(raw, Text("e", "", image="a.jpg")))
+
+
+def test_models_that_cannot_see_are_refused_in_the_plan_and_by_the_engine(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = blip(tmp_path / "m")
+    cannot = 'models: "x".* cannot do "xvnli_images"'
+
+    def plan(folder: str, **encoder: Any) -> Any:
+        return lambda: planned(data, models=["x"], encoders={"x": {"path": folder, **encoder}})
+
+    for family in ("xlm-roberta", "clip", "llama"):
+        make(tmp_path / family, family)
+        refused(StudyError, f"{cannot} .*: its text layers do not attend to images; the whole checkpoints of BLIP's do", plan(family))
+    hf.save_encoder(hf.load_encoder(whole), hf.load_tokenizer(whole), tmp_path / "tower")
+    refused(StudyError, f"{cannot} .*: a text tower alone has no vision tower; give the whole checkpoint", plan("tower"))
+    refused(ModelError, "no images go with blip_text_model", lambda: hf.load_encoder(whole, images=tmp_path / "tower"))
+    refused(StudyError, f'{cannot}, whose rows have images: they have no text form; use form = "heads"', plan("m", form="text"))
+    lacking = {"sightless": "vision_model.", "blind": ".crossattention."}
+    for name, part in lacking.items():
+        shutil.copytree(whole, tmp_path / name)
+        state = load_file(whole / "model.safetensors")
+        save_file({key: value for key, value in state.items() if part not in key}, tmp_path / name / "model.safetensors")
+    refused(StudyError, f"{cannot}.*sightless has no tensors of a vision tower", plan("sightless"))
+    refused(ModelError, "sightless: no tensors of a vision tower", lambda: pictures.tower(tmp_path / "sightless", "cpu", 1))
+    refused(StudyError, f"{cannot}.*blind has no text tower that attends to images", plan("blind"))
+    refused(ModelError, "blind: the text tower has no attention to images", lambda: hf.load_encoder(whole, images=tmp_path / "blind"))
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        refused(StudyError, r'Pillow reads them; pip install "xstilts\[images\]"', plan("m"))
+    by = {"task": "xvnli_images", "by": "folder", "path": "t", "languages": ["es"]}
+    wanted = {"intermediates": ["none", "mt"], "translations": {"mt": by}}
+    refused(StudyError, "translations.mt: xvnli_images has images: its rows are trained on in en alone", lambda: planned(data, **wanted))
+    (whole / "preprocessor_config.json").unlink()
+    refused(StudyError, f"{cannot}.*no preprocessor_config.json, which says how an image becomes numbers", plan("m"))
+    refused(ModelError, "no preprocessor_config.json", lambda: pictures.tower(whole, "cpu", 1))
+
+
+def test_the_command_ends_with_one_line_and_2(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blip(data.parent / "m")
+    (data / "xvnli/images/302.jpg").unlink()
+    study = data.parent / "s.toml"
+    study.write_text(
+        'name = "s"\nmodels = ["m"]\nintermediates = ["none"]\ntargets = ["xvnli_images"]\nlanguages = ["en", "es"]\nseeds = [0]\n'
+        '[encoders.m]\npath = "m"\n'
+    )
+    monkeypatch.chdir(data.parent)
+    for command in ("plan", "run"):
+        said = CliRunner().invoke(app, ["--data", str(data), "--store", str(data.parent / "store"), command, str(study)])
+        assert said.exit_code == 2 and "302.jpg is not there" in said.stderr and "Traceback" not in said.output

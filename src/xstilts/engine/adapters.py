@@ -9,6 +9,7 @@ same answers up to rounding. What stands on weights of four bits is put into tho
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -28,6 +29,7 @@ from xstilts.errors import ModelError
 from xstilts.stages import Form, Pretrained, Recipe, Start, makeup, recipe_of, root
 
 FOLDER = "adapter"
+_SEES = ".crossattention."  # in the names of what attends to images
 _PROMPTS, _PROMPT_WEIGHTS = "prompts.json", "prompts.safetensors"
 
 
@@ -142,7 +144,9 @@ def _attach(encoder: PreTrainedModel, group: Sequence[Adapter], base: str, preci
             if prompted:
                 _prompt(encoder, _name(number), facts["length"])
             else:
-                lora.add(encoder, _name(number), facts["r"], facts["lora_alpha"], tuple(facts["target_modules"]))
+                # one that was trained on texts stands on no attention to images
+                without = None if any(_SEES in key for key in found) or not _sees(encoder) else rf".*{re.escape(_SEES)}.*"
+                lora.add(encoder, _name(number), facts["r"], facts["lora_alpha"], tuple(facts["target_modules"]), without)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"{adapter.folder}: cannot be read as an adapter: {error}") from None
         wanted = _tensors(encoder, _name(number))
@@ -153,6 +157,10 @@ def _attach(encoder: PreTrainedModel, group: Sequence[Adapter], base: str, preci
         with torch.no_grad():
             for key, tensor in wanted.items():
                 tensor.copy_(found[key])
+
+
+def _sees(encoder: PreTrainedModel) -> bool:
+    return any(_SEES in name for name, _ in encoder.named_modules())
 
 
 def _prompt(encoder: PreTrainedModel, name: str, length: int) -> None:
