@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,25 @@ import transformers
 from PIL import Image
 from pyarrow import parquet
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
+from torch.utils.flop_counter import FlopCounterMode
 
 from families_maker import make
 from study_maker import file_hash
-from xstilts.cli import app
+from xstilts import arithmetic, cli
+from xstilts import estimate as estimating
+from xstilts.deploy.find import find
 from xstilts.engine import hf, pictures
 from xstilts.engine import predict as predicting
-from xstilts.engine import train as training
-from xstilts.engine.batch import Columns, batch_of
+from xstilts.engine.batch import Batch, Columns, batch_of
 from xstilts.engine.classify import encode
+from xstilts.engine.dropout import Draws, replace_dropouts
 from xstilts.errors import DataError, ModelError, Stopped, StudyError
+from xstilts.estimate import image_states
 from xstilts.examples import Example, Text
 from xstilts.executors.carry import Place, carry_out
+from xstilts.needs import Counts, need, shapes
 from xstilts.plan import Plan, make_plan
-from xstilts.rows import check, load
+from xstilts.rows import available, check, load
 from xstilts.stages import Predict, Runtime, Train
 from xstilts.store import Store
 from xstilts.study import parse_study
@@ -173,6 +176,21 @@ def test_a_changed_image_changes_the_keys_of_what_reads_it_and_no_others(data: P
     assert trained(planned_on(data)).key != trained(after).key
 
 
+@pytest.mark.data
+def test_the_real_annotations_name_their_images() -> None:
+    real = Path(os.environ.get("XSTILTS_DATA", Path.home() / ".cache/xstilts/data"))
+    if not (real / "xvnli/annotations").is_dir():
+        pytest.skip(f"no real data: {real / 'xvnli/annotations'} is not there (set XSTILTS_DATA)")
+    shapes = set()
+    for code in available(TASK, "test", real):
+        rows = list(TASK.source.read(real, "test", code))
+        assert len(rows) == TASK.sizes[f"test-{code}"]
+        shapes.add(tuple((row.id, row.group, row.image) for row in rows if isinstance(row, Text)))
+    (same,) = shapes  # the same rows and images in every language
+    assert all(Path(image).name == f"{group}.jpg" and group.isdigit() for _, group, image in same)
+    assert len({image for *_, image in same}) == 357
+
+
 # ---- the engine ----
 
 
@@ -226,19 +244,18 @@ def test_an_image_goes_through_the_tower_once(data: Path, tmp_path: Path, monkey
     folder, calls = blip(tmp_path / "m"), []
     inner = pictures.Tower.states
     monkeypatch.setattr(pictures.Tower, "states", lambda self, image: calls.append(1) or inner(self, image))  # type: ignore[func-returns-value]
-    plan, bench = planned_on(data), Bench(data)
+    recipe = {"steps": 1, "batch": 8, "max_length": 24, "stride": 4}
+    bench, plan = Bench(data), planned_on(data, recipe=recipe)
     bench.run(plan)  # 12 images in training, 3 in dev, 6 in each of two tests, whose images are the same
     assert len(calls) == 12 + 3 + 6
-    bench.run(planned_on(data, seeds=[0, 1]))
-    assert len(calls) == 12 + 3 + 6
     shutil.copy(data / "xvnli/images/100.jpg", data / "xvnli/images/300.jpg")  # known by its bytes, whatever its name
-    bench.run(planned_on(data))
+    bench.run(planned_on(data, recipe=recipe))
     assert len(calls) == 12 + 3 + 6
     state = load_file(folder / "model.safetensors")
     state["vision_model.post_layernorm.weight"] += 1
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     pictures.tower.cache_clear()
-    bench.run(planned_on(data))
+    bench.run(planned_on(data, recipe=recipe))
     assert len(calls) == 2 * (12 + 3 + 6) - 1
 
 
@@ -267,6 +284,8 @@ def test_a_stopped_training_goes_on_and_a_stored_one_answers_as_it_did(data: Pat
         shutil.rmtree(alone.folder(plan.cells[0].predict))
         alone.run(plan)
         np.testing.assert_allclose(alone.scores(plan.cells[0].predict), scores[0], atol=1e-5)
+    with pytest.raises(ModelError, match="xvnli_images has images, and what is deployed reads texts alone"):
+        find(trained(plan).key, whole.store.path, data, "cpu")
     assert transformers.BlipTextModel.from_pretrained(entry, add_pooling_layer=False).config.is_decoder  # plain, for others to load
 
 
@@ -392,7 +411,7 @@ def test_images_too_large_to_be_any_are_refused(tmp_path: Path, monkeypatch: pyt
     refused(DataError, 'row "e": no whole image .*decompression bomb', lambda: pictures.decoded(raw, Text("e", "", image="a.jpg")))
 
 
-def test_models_that_cannot_see_are_refused_in_the_plan_and_by_the_engine(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_cannot_see_are_refused_by_plan_and_engine(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = blip(tmp_path / "m")
     cannot = 'models: "x".* cannot do "xvnli_images"'
 
@@ -426,7 +445,7 @@ def test_models_that_cannot_see_are_refused_in_the_plan_and_by_the_engine(data: 
     refused(ModelError, "no preprocessor_config.json", lambda: pictures.tower(whole, "cpu", 1))
 
 
-def test_the_command_ends_with_one_line_and_2(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_ends_with_one_line_and_2(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     blip(data.parent / "m")
     (data / "xvnli/images/302.jpg").unlink()
     study = data.parent / "s.toml"
@@ -436,5 +455,75 @@ def test_the_command_ends_with_one_line_and_2(data: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.chdir(data.parent)
     for command in ("plan", "run"):
-        said = CliRunner().invoke(app, ["--data", str(data), "--store", str(data.parent / "store"), command, str(study)])
-        assert said.exit_code == 2 and "302.jpg is not there" in said.stderr and "Traceback" not in said.output
+        monkeypatch.setattr("sys.argv", ["xstilts", "--data", str(data), "--store", str(data.parent / "store"), command, str(study)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr().err.strip()
+        assert ended.value.code == 2 and "302.jpg is not there" in said and "\n" not in said
+
+
+# ---- what it needs ----
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_looking_needs_is_what_torch_counts_and_keeps(tmp_path: Path, precision: str) -> None:
+    rows, length, precisely = 5, 7, {"fp32": 0.08, "bf16": 0.12}[precision]
+    folder = blip(tmp_path / "m")
+    shape = arithmetic.shape(json.loads((folder / "config.json").read_text()))
+    assert shape.sight is not None and shape.sight.places == 5
+    sight = replace(shape.sight, places=40)
+    shape = replace(shape, sight=sight)
+    model, many = hf.load_encoder(folder, 0.1, images=folder).train(), np.full(rows, length)
+    ids, seen = torch.randint(3, 60, (rows * length,)), torch.randn(rows, sight.places, sight.tower.hidden)
+    draws, found = Draws(0.1, 0), []
+    replace_dropouts(model, draws)
+    draws.at(0, np.arange(rows), many)
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    widths = {tuple(p.shape) for p in model.parameters()} | {tuple(p.shape)[::-1] for p in model.parameters()}
+    for images in (None, seen):
+        kept: dict[int, torch.Tensor] = {}
+
+        def note(tensor: torch.Tensor, kept: dict[int, torch.Tensor] = kept) -> torch.Tensor:
+            cast = tensor.dtype == torch.bfloat16 and tuple(tensor.shape) in widths
+            if tensor.untyped_storage().data_ptr() not in weights and not cast:
+                kept[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        batch = Batch(ids, many, {}, {}, np.arange(rows), np.arange(rows), images)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), hf.autocast("cpu", precision):
+            hf.hidden_states(model, batch)
+        with FlopCounterMode(display=False) as forward:
+            states = hf.hidden_states(model, batch)
+        with FlopCounterMode(display=False) as backward:
+            states.sum().backward()
+        size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+        found.append((size, forward.get_total_flops(), backward.get_total_flops()))
+    passes, tuning = arithmetic.Passes(rows * length, length, images=rows), arithmetic.Tuning()
+    assert arithmetic.activations(shape, tuning, passes, precision) == pytest.approx(found[1][0], rel=precisely)
+    looking = sum(arithmetic.looked(shape, rows * length, rows))
+    assert looking == found[1][1] - found[0][1]
+    assert arithmetic.learning_to_look(shape, tuning, rows * length, rows) - looking == found[1][2] - found[0][2]
+    vision = pictures.tower(folder, "cpu", 1).model.set_attn_implementation  # torch does not count its fused kernel for CPUs
+    vision("eager")
+    with FlopCounterMode(display=False) as counter:
+        pictures.tower(folder, "cpu", 1).states(Image.new("RGB", (20, 20)))
+    pixels = 2 * 4 * 16 * 3 * 8 * 8
+    assert counter.get_total_flops() - pixels == arithmetic.seeing(replace(shape, sight=replace(sight, places=5)), 1)
+
+
+def test_a_plan_counts_images_once_whatever_the_languages(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = planned_on(data), Store.open(data.parent / "store")
+    counts, todo = Counts(store, data), {stage.key: stage for stage in plan.stages}
+    known = shapes(plan, store)
+    assert [counts.images(cell.predict.rows) for cell in plan.cells] == [6, 6]
+    assert image_states(todo, known, counts) == (12 + 3 + 6) * 5 * 16 * 4
+    stage = trained(plan)
+    sighted = next(iter(known.values()))
+    both = [need(stage, shape, counts, "cpu") for shape in (sighted, replace(sighted, sight=None))]
+    assert both[0].operations > both[1].operations and both[0].memory.kept > both[1].memory.kept
+    tower = sighted.sight.tower if sighted.sight is not None else None
+    assert tower is not None and both[0].memory.weights - both[1].memory.weights == 4 * tower.layers * tower.parameters
+    monkeypatch.setattr(estimating, "_seconds", lambda *_: (None, "not measured"))
+    with_images = estimating.estimate(plan, todo, store, data, 1)
+    monkeypatch.setattr(estimating, "image_states", lambda *_: 0)
+    assert with_images.disk_after - estimating.estimate(plan, todo, store, data, 1).disk_after == (12 + 3 + 6) * 5 * 16 * 4
