@@ -99,6 +99,10 @@ class Drawn:
         mean, variance = WORDS + 2, (37**2 - 1) / 12
         return Lengths(rows.cap or 0, mean, variance**0.5, mean + 18, mean + 18, mean**2 + variance)
 
+    def images(self, rows: Rows) -> int:
+        """None."""
+        return 0
+
 
 def build(case: Case, folder: Path) -> None:
     """Write the random model and its tokenizer."""

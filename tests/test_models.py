@@ -14,7 +14,7 @@ from families_maker import make
 from study_maker import planner
 from xstilts.cli import _model_notes, _unknown, app
 from xstilts.errors import ModelError, StudyError
-from xstilts.families import FAMILIES
+from xstilts.families import FAMILIES, SEEN
 from xstilts.models import Hub, config_of, known
 from xstilts.stages import Pretrained, root
 
@@ -92,7 +92,8 @@ def test_known_models_are_listed_with_what_was_run(tmp_path: Path) -> None:
     assert any(line.startswith("mT5 ") and " mask " in line and "refused: an encoder without" in line for line in matrix)
     said_of = json.loads(CliRunner().invoke(app, ["models", "--matrix", "--json"]).output)
     assert {(row["kind"], row["answer"]) for row in said_of if row["architecture"] == "XLM-R"} == {
-        (kind, "runs") for kind in ("classify", "choose", "tag", "span", "retrieve", "mask")
+        *((kind, "runs") for kind in ("classify", "choose", "tag", "span", "retrieve", "mask")),
+        (SEEN, f"refused: {FAMILIES['xlm-roberta'].no_images}"),
     }
 
 

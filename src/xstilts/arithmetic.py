@@ -26,6 +26,7 @@ from xstilts.stages import ALONE, Layout
 MICRO = 4096  # tokens a micro-batch of a training on a CPU: changes speed and memory, not results beyond rounding
 MICRO_GPU = 16384
 BATCH = 8192  # tokens a batch of a prediction: changes speed and memory, not answers
+SEEING = 16  # rows with images have so many times fewer tokens: each attends to hundreds of places of its image
 WIDE = 4  # as text both have so many times fewer tokens: a logit for every piece at every target token, keys and values of every layer
 
 FP32, BF16 = 4, 2  # bytes
@@ -57,6 +58,19 @@ class Stack:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """The vision tower of a checkpoint: what the text layers attend to of one image."""
+
+    places: int  # patches, and one for the whole
+    tower: Stack
+
+    @property
+    def bytes(self) -> int:
+        """Of the states of one image, which the cache keeps."""
+        return FP32 * self.places * self.tower.hidden
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """A model: one stack, or encoder and decoder. `rest` is what stands outside embeddings and layers (norms, relative positions)."""
 
@@ -68,6 +82,7 @@ class Shape:
     rest: int
     output: int = 0  # parameters of an output matrix over the vocabulary that is not the word table
     span: int = 0  # relative positions that every row is multiplied with (DeBERTa)
+    sight: Sight | None = None  # of a model whose text layers can attend to images
 
     @property
     def words(self) -> int:
@@ -112,6 +127,7 @@ class Passes:
     many: int = 1
     logits: float = 0.0  # positions of a micro-batch that have a logit for every piece of the vocabulary
     written: int = 0  # tokens in the decoder of a model that has an encoder too
+    images: int = 0  # rows of a micro-batch that have an image
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +165,7 @@ def shape(config: Mapping[str, object], whole: bool = False) -> Shape:
     if isinstance(text := config.get("text_config"), Mapping) and "hidden_size" not in config:
         names = {"clip": "clip_text_model", "siglip": "siglip_text_model", "blip": "blip_text_model"}
         own = text.get("model_type") or names.get(str(config.get("model_type")), "")
-        config = {**text, "model_type": own}
+        config = {**text, "model_type": own, "vision_config": config.get("vision_config")}
     read = _Read(config)
     family = read.family
     if family in ("t5", "mt5", "umt5"):
@@ -167,7 +183,9 @@ def shape(config: Mapping[str, object], whole: bool = False) -> Shape:
     else:
         made = _bert(read)
     tied = read.flag("tie_word_embeddings", family.startswith(("gemma", "bloom", "xglm")))
-    return replace(made, output=made.words if whole and not tied and family in _LLAMA else 0)
+    vision = config.get("vision_config") if family == "blip_text_model" else None
+    sight = _sight(_Read(vision)) if isinstance(vision, Mapping) else None
+    return replace(made, output=made.words if whole and not tied and family in _LLAMA else 0, sight=sight)
 
 
 _BERT = (
@@ -234,6 +252,14 @@ def _bert(read: _Read) -> Shape:
         read.family, vocabulary, width, (vocabulary + positions + types) * width + norm,
         (_plain(layers, hidden, heads, inner, extra + cross),), rest, span=span,
     )  # fmt: skip
+
+
+def _sight(read: _Read) -> Sight:
+    """BLIP's vision tower; the numbers that a config leaves out are those of transformers' BlipVisionConfig."""
+    hidden = read.number("hidden_size", default=768)
+    layers, heads = read.number("num_hidden_layers", default=12), read.number("num_attention_heads", default=12)
+    stack = _plain(layers, hidden, heads, read.number("intermediate_size", default=4 * hidden))
+    return Sight((read.number("image_size", default=384) // read.number("patch_size", default=16)) ** 2 + 1, stack)
 
 
 def _tower(read: _Read) -> Shape:
@@ -397,7 +423,50 @@ def training(
     return count + 3 * 2 * logits * model.hidden * model.vocabulary
 
 
+def looked(model: Shape, tokens: float, rows: float) -> tuple[float, float, float]:
+    """Operations of text layers on images, forward, of `rows` rows with `tokens` in all: on the text, on the images, between the two.
+
+    (0, 0, 0) where the model has no vision tower.
+    """
+    if model.sight is None:
+        return 0.0, 0.0, 0.0
+    own, places = model.stacks[0], model.sight.places
+    of_text, of_images = 4 * own.hidden * own.queries * tokens, 4 * model.sight.tower.hidden * own.keys * rows * places
+    return own.layers * of_text, own.layers * of_images, own.layers * 4 * own.queries * tokens * places
+
+
+def learning_to_look(model: Shape, tuning: Tuning, tokens: float, rows: float) -> float:
+    """The same forward and backward; images need no gradient. With adapters it is that of whole matrices, a little too much."""
+    text, images, between = looked(model, tokens, rows)
+    return text + images + between if _below(model, tuning) == 1 else 3 * text + 2 * images + 3 * between
+
+
+def seeing(model: Shape, images: float) -> float:
+    """Operations of the vision tower on so many images (its first layer, of pixels, apart)."""
+    if model.sight is None:
+        return 0.0
+    tower, places = model.sight.tower, model.sight.places
+    return images * tower.layers * (2 * tower.matrices * places + 4 * tower.queries * places**2)
+
+
 # ---- memory ----
+
+
+class Looked(NamedTuple):
+    """Bytes that attention to images leaves in a layer for the backward pass, as `Kept` has them.
+
+    `hidden` a token, `key` a place of an image and unit of the keys, `seen` the same of the vision tower's width, `score` a head, token
+    and place; `once` a place and unit of the vision tower's width outside the layers.
+    """
+
+    hidden: float
+    key: float
+    seen: float
+    score: float
+    once: float
+
+
+LOOKED = (Looked(20, 8, 0, 4, 4), Looked(12, 4, 4, 2, 0))  # in fp32, under bf16 autocast
 
 
 class Kept(NamedTuple):
@@ -455,10 +524,27 @@ def activations(model: Shape, tuning: Tuning, passes: Passes, precision: str, ch
         token = kept.hidden * stack.hidden + kept.query * stack.queries + kept.key * stack.keys + kept.inner * stack.inner
         token += kept.score * stack.heads * passes.length + kept.span * model.span * stack.hidden / passes.length
         through = stack.layers * (1 - below if number == 0 else 1)
+        token += _looking(model, passes, precision) if number == 0 else 0.0
         layers += tokens * through * (FP32 * stack.hidden if checkpointing else token)
         largest = max(largest, token)
     once = 0.0 if below else kept.once * model.hidden
+    if model.sight is not None and passes.images:
+        layers += LOOKED[precision == "bf16"].once * passes.images * model.sight.places * model.sight.tower.hidden
     return layers + (passes.tokens + passes.written) * once + (passes.tokens * largest if checkpointing else 0.0)
+
+
+def _watching(model: Shape, passes: Passes) -> int:
+    """Bytes of the vision tower, which stays beside a model that is shown images."""
+    return FP32 * model.sight.tower.layers * model.sight.tower.parameters if model.sight is not None and passes.images else 0
+
+
+def _looking(model: Shape, passes: Passes, precision: str) -> float:
+    """Bytes that attention to images leaves in a layer, a token of the micro-batch."""
+    if model.sight is None or not passes.images:
+        return 0.0
+    kept, own, sight = LOOKED[precision == "bf16"], model.stacks[0], model.sight
+    places = passes.images * sight.places * (kept.key * own.keys + kept.seen * sight.tower.hidden)
+    return kept.hidden * own.hidden + kept.score * own.heads * sight.places + places / passes.tokens
 
 
 def train_memory(
@@ -477,6 +563,7 @@ def train_memory(
     table = _rows(model, tuning) * model.width
     held = model.parameters + heads - model.words + table
     weights = (FP32 * changed + tuning.weight * (held - (changed if tuning.body else heads))) / share
+    weights += _watching(model, passes)
     if precision == "bf16" and not (sharded and layout.checkpointing):
         weights += BF16 * _matrices(model)  # cast copies live until the backward pass has used them
     widest = max(model.stacks, key=lambda stack: stack.hidden + stack.inner)
@@ -521,7 +608,7 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
     copies = BF16 * _matrices(model) if precision == "bf16" else 0
     return Memory(
         process=_process(model, device),
-        weights=round(weight * model.parameters + FP32 * heads + copies),
+        weights=round(weight * model.parameters + FP32 * heads + copies + _watching(model, passes)),
         gradients=0,
         moments=0,
         best=0,
@@ -538,6 +625,10 @@ def _alive(model: Shape, passes: Passes, precision: str) -> float:
     for stack in model.stacks:
         attention = 2 * stack.hidden * FP32 + each * (3 * stack.queries + 2 * stack.keys + 2 * stack.heads * passes.length)
         most = max(most, attention, 2 * stack.hidden * FP32 + each * 2 * _feeds(stack) * stack.inner)
+    if model.sight is not None and passes.images:
+        own, sight = model.stacks[0], model.sight
+        places = passes.images * sight.places * (FP32 * sight.tower.hidden + 2 * each * own.keys)
+        most = max(most, 2 * own.hidden * FP32 + each * (own.queries + 2 * own.heads * sight.places) + places / passes.tokens)
     return passes.tokens * most
 
 

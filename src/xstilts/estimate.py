@@ -111,6 +111,8 @@ def estimate(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, jo
     """The estimate for the stages in `todo`. Counts rows once (kept in the cache), measures once when nothing has run here."""
     known, counts = shapes(plan, store), Counts(store, data)
     bytes_peak, bytes_after = disk(plan, todo, parameters(plan, store), store, jobs, counts)
+    cached = image_states(todo, known, counts)
+    bytes_peak, bytes_after = bytes_peak + cached, bytes_after + cached
     if not todo:
         return Estimate(0.0, 0.0, bytes_peak, bytes_after, "nothing is missing")
     device = next(iter(todo.values())).runtime.device
@@ -203,6 +205,21 @@ def disk(
                     then += 3_000_000
         here += own if stage.key in todo or isinstance(stage, Predict | Translate) or store.find_weights(stage.key) is not None else 0
     return here + (3 * biggest * min(jobs, len(todo))), then
+
+
+def image_states(todo: Mapping[str, Stage], known: Mapping[str, Shape], counts: Counts) -> int:
+    """Bytes that the states of images take in the cache, at most: those of a split once, whatever languages its texts are in."""
+    most: dict[tuple[str, str, str], int] = {}
+    for stage in todo.values():
+        if not isinstance(stage, Train | Predict):
+            continue
+        shape = known.get(root(stage).key)
+        if shape is None or shape.sight is None:
+            continue
+        for rows in (*(share.rows for share in stage.mix), *stage.select) if isinstance(stage, Train) else (stage.rows,):
+            place = (root(stage).key, rows.task, rows.split)
+            most[place] = max(most.get(place, 0), counts.images(rows) * shape.sight.bytes)
+    return sum(most.values())
 
 
 def counter(store: Store, data: Path) -> Callable[[Rows], int]:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xstilts.canon import LATER
+
 # Private-use characters that stand around an answer while its context is translated.
 OPEN, CLOSE = "\ue000", "\ue001"
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """One text or a pair of texts with a class: NLI, paraphrase; also raw text for MLM."""
+    """One text or a pair of texts with a class: NLI, paraphrase; also raw text for MLM. `image` is the file that the text is about."""
 
     id: str
     text: str
     pair: str | None = None
     label: str | None = None
     group: str = ""
+    image: str = field(default="", repr=False, metadata=LATER)  # not in repr: tests hold digests of the reprs of rows without it
 
 
 @dataclass(frozen=True, slots=True)

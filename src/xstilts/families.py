@@ -36,6 +36,7 @@ class Family:
     no_mask: str = ""  # why masked language modelling cannot be trained; "" where it can
     no_lora: str = ""  # why LoRA cannot be trained on it
     no_prompts: str = ""  # why soft prompts cannot
+    no_images: str = "its text layers do not attend to images; the whole checkpoints of BLIP's do"  # "" where they do
     note: str = ""  # what a reader of any result must know
 
 
@@ -64,7 +65,7 @@ _BLIP = Family(
     "BLIP's text tower", "text tower", "BlipTextModel",
     note="BLIP's text tower is one 12-layer English encoder, with an English vocabulary, in BLIP base and BLIP large alike: "
     "text tasks say nothing about model size, and where most words of a language are unknown tokens, little about that language.",
-    no_prompts=_APART,
+    no_prompts=_APART, no_images="a text tower alone has no vision tower; give the whole checkpoint",
 )  # fmt: skip
 _GPT2 = replace(_LLAMA, name="GPT-2", embeddings=("wte", "wpe"), layers="h", dropout=("resid_pdrop", "embd_pdrop"))
 
@@ -101,7 +102,7 @@ FAMILIES: Mapping[str, Family] = {
     "gpt_neo": replace(_GPT2, name="GPT-Neo", packs=False, no_prompts=_APART, dropout=("resid_dropout", "embed_dropout")),
     "gpt_neox": replace(_LLAMA, name="GPT-NeoX", embeddings=("embed_in",), dropout=("hidden_dropout",)),
     "blip_text_model": _BLIP,
-    "blip": replace(_BLIP, tensors=(("text_model.", ""), ("text_encoder.", ""))),
+    "blip": replace(_BLIP, no_images="", tensors=(("text_model.", ""), ("text_encoder.", ""))),
     "clip_text_model": _CLIP,
     "clip": replace(_CLIP, tensors=(("text_model.", ""),)),
     "siglip_text_model": _SIGLIP,
@@ -131,18 +132,29 @@ def family_of(config: Mapping[str, object]) -> Family:
     return found
 
 
-def refusal(family: Family, kind: str, tuning: str = "full") -> str | None:
-    """Why a task kind cannot be trained or scored on a family in a way of tuning (one of TUNINGS); None where it can."""
+def refusal(family: Family, kind: str, tuning: str = "full", images: bool = False) -> str | None:
+    """Why a task kind cannot be trained or scored on a family in a way of tuning (one of TUNINGS); None where it can.
+
+    `images`: of a task whose rows have images.
+    """
+    if images and family.no_images:
+        return family.no_images
     if kind == "mask" and family.no_mask:
         return family.no_mask
     reasons = {"lora": family.no_lora, "qlora": family.no_lora, "prompt": family.no_prompts}
     return reasons.get(tuning) or None
 
 
+SEEN = "classify, with images"  # in the matrix
+
+
 def matrix() -> Iterator[tuple[str, str, str, str | None]]:
-    """Every cell of architecture x task kind x way of tuning: the architecture's name, the kind, the way, why it is refused."""
+    """Every cell of architecture x task kind x way of tuning: the architecture's name, the kind, the way, why it is refused.
+
+    Classification of rows that have images (`SEEN`) counts as a kind here.
+    """
     families = {family.name: family for family in (*FAMILIES.values(), OTHER, OTHER_DECODER)}
     for name, family in families.items():
-        for kind in KINDS:
+        for kind in (*KINDS, SEEN):
             for tuning in TUNINGS:
-                yield name, kind, tuning, refusal(family, kind, tuning)
+                yield name, kind, tuning, refusal(family, kind, tuning, images=kind == SEEN)

@@ -24,6 +24,10 @@ FILES = ("config.json", "model.safetensors", "model.safetensors.index.json", "to
 SEQ2SEQ = (*FILES, "generation_config.json", "source.spm", "target.spm", "vocab.json", "target_vocab.json", "merges.txt")
 
 
+# how an image becomes the numbers that a vision tower reads; hashed apart, and only where images are read
+PROCESSOR = "preprocessor_config.json"
+
+
 @dataclass(frozen=True, slots=True)
 class Hub:
     """A repository of the model hub at a full commit."""
@@ -163,19 +167,36 @@ def parameters(folder: Path, begins: tuple[str, ...] = ("",)) -> int:
     """The number of parameters in a folder's safetensors files, from their headers (nothing is loaded); of names that begin so."""
     total = 0
     for path in folder.glob("model*.safetensors"):
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            try:
-                header = json.loads(file.read(length))
-            except ValueError:
-                raise ModelError(f"{path}: not a safetensors file, or truncated") from None
-        for name, tensor in header.items():
+        for name, tensor in _header(path).items():
             if name != "__metadata__" and name.startswith(begins) and ".crossattention." not in name:
                 count = 1
                 for extent in tensor["shape"]:
                     count *= extent
                 total += count
     return total
+
+
+def _header(path: Path) -> dict[str, Any]:
+    """What a safetensors file says of each of its tensors. Raises ModelError."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            found: dict[str, Any] = json.loads(file.read(length))
+        except ValueError:
+            raise ModelError(f"{path}: not a safetensors file, or truncated") from None
+    return found
+
+
+def unseeing(folder: Path) -> str | None:
+    """What a model folder lacks to be shown images; None where nothing. Only the headers of its weights are read."""
+    if not (folder / PROCESSOR).is_file():
+        return f"{folder} has no {PROCESSOR}, which says how an image becomes numbers; take it from the checkpoint's repository"
+    names = [name for path in sorted(folder.glob("model*.safetensors")) for name in _header(path)]
+    if not any(name.startswith("vision_model.") for name in names):
+        return f"{folder} has no tensors of a vision tower; give the whole checkpoint"
+    if not any(".crossattention." in name and name.startswith(("text_model.", "text_encoder.")) for name in names):
+        return f"{folder} has no text tower that attends to images; BLIP's checkpoints for matching or question answering have"
+    return None
 
 
 @dataclass(frozen=True, slots=True)

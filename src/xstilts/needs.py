@@ -21,6 +21,7 @@ from xstilts.families import FAMILIES
 from xstilts.machine import Device, Room
 from xstilts.plan import Plan
 from xstilts.rows import load
+from xstilts.sources import Pictured
 from xstilts.stages import ALONE, Layout, Predict, Pretrain, Recipe, Rows, Stage, Train, root
 from xstilts.store import Store, write_json
 from xstilts.task import Task
@@ -28,6 +29,7 @@ from xstilts.tasks import task as find_task
 
 BYTES_A_TOKEN = 4.0  # of UTF-8, before anything was measured
 SPECIAL = 3  # special tokens of a row
+SHORT = 8.0  # tokens of a short sentence
 WRITTEN = 6.0  # tokens of an answer as text, before anything was written; of tags as many as the row has
 
 
@@ -78,6 +80,8 @@ class Measures(Protocol):
 
     def of(self, rows: Rows, max_length: int, stride: int, /) -> Lengths: ...
 
+    def images(self, rows: Rows, /) -> int: ...
+
 
 class Counts:
     """Rows and text lengths of the plan's rows: read once, then kept in the store's cache."""
@@ -116,6 +120,13 @@ class Counts:
             statistics.fmean(total * total / rows for total, _, rows in each),
         )
 
+    def images(self, rows: Rows) -> int:
+        """How many images rows have, at most: those that their split names, and one a row."""
+        source = find_task(rows.task).source
+        if not isinstance(source, Pictured):
+            return 0
+        return min(len(source.images(self._data, rows.split, rows.language)), self.count(rows))
+
     def characters(self, rows: Rows) -> float:
         """About how many characters the rows hold."""
         count, _, deciles = self._lengths(rows)
@@ -149,6 +160,10 @@ class Bounds:
     def of(self, rows: Rows, max_length: int, stride: int) -> Lengths:
         """No example is longer where an example is one row; where it is several, a micro-batch holds no more either but for one example."""
         return Lengths(1e9, max_length, 0.0, max_length, max_length, max_length**2)
+
+    def images(self, rows: Rows) -> int:
+        """None: an image goes alone through the vision tower, and more of them take no more memory."""
+        return 0
 
 
 def _bytes(example: object) -> int:
@@ -252,7 +267,10 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
     rows = pieces(text, shape.vocabulary) if shape.family in FAMILIES and not masks and not as_text else None
     tuning = tuning_of(recipe, rows)
     heads = 0 if as_text else sum(_head(task, shape) for task in tasks.values())
-    budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU) // (arithmetic.WIDE if as_text else 1)
+    sees = any(task.images for task in tasks.values())
+    narrower = arithmetic.WIDE if as_text else 1
+    budget = layout.micro_tokens or (arithmetic.MICRO if device == "cpu" else arithmetic.MICRO_GPU) // narrower
+    budget = max(1, budget // arithmetic.SEEING) if sees else budget
     # The largest step of many: three deviations above the mean, but no more than all of its examples at their longest.
     step = max(min(recipe.batch * each.most, recipe.batch * each.mean + 3 * each.deviation * recipe.batch**0.5) for _, each in read)
     most = max(each.most for _, each in read)
@@ -263,9 +281,12 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
         tokens = math.ceil(tokens * (1 + (longest * mean / square - 1) / math.ceil(step / max(budget, most))))
     hidden = recipe.mask_rate if masks else 0.0
     logits = hidden + written / mean  # positions with logits for every token that is read
-    passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), logits * tokens, math.ceil(decoder / mean * tokens))
+    images = math.ceil(min(recipe.batch, tokens / _short(mean, recipe.max_length))) if sees else 0
+    passes = Passes(tokens, longest, math.ceil(step / max(budget, most)), logits * tokens, math.ceil(decoder / mean * tokens), images)
     looked_at = max((each.examples * each.mean for each in dev), default=0.0) if recipe.selections else 0.0
-    selecting = Passes(math.ceil(min(looked_at, arithmetic.BATCH)), longest) if looked_at else None
+    chosen_at = math.ceil(min(looked_at, arithmetic.BATCH // (arithmetic.SEEING if sees else 1)))
+    seen_at = math.ceil(chosen_at / _short(mean, recipe.max_length)) if sees else 0
+    selecting = Passes(chosen_at, longest, images=seen_at) if looked_at else None
     # The last state is not copied when it is the best, and one selection is of the last.
     copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
     memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout, selecting)
@@ -273,6 +294,10 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
         shape, tuning, examples * mean, examples * square, examples * decoder, examples * decoder * (decoder + mean),
         logits * examples * mean, layout.checkpointing,
     )  # fmt: skip
+    if sees:
+        operations += arithmetic.learning_to_look(shape, tuning, examples * mean, examples)
+        operations += sum(arithmetic.looked(shape, chosen, chosen / mean))
+        operations += arithmetic.seeing(shape, sum(map(counts.images, (*(share.rows for share in stage.mix), *stage.select))))
     steps = examples / recipe.batch
     return Need(
         shape.parameters + heads, arithmetic.trained(shape, tuning, heads), examples * mean + chosen / 3,
@@ -280,6 +305,11 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
         0 if device == "cpu" else arithmetic.host_memory(shape, tuning, heads, copied),
         steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / arithmetic.BATCH, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
+
+
+def _short(mean: float, max_length: int) -> float:
+    """Tokens of a row, where more rows take more memory: those of a short one where nothing is known of the rows (`Bounds`)."""
+    return mean if mean < max_length else min(SHORT, max_length)
 
 
 def _head(task: Task, shape: Shape) -> int:
@@ -312,11 +342,14 @@ def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> 
     written = _written((task,), read.mean) * max(1, len(task.labels) if task.kind == "classify" else 1) if as_text else 0.0
     heads = 0 if as_text else _head(task, shape)
     tokens, answers = read.examples * read.mean, read.examples * written  # every label is scored
-    budget = arithmetic.BATCH // (arithmetic.WIDE if as_text else 1)
+    budget = arithmetic.BATCH // (arithmetic.WIDE if as_text else arithmetic.SEEING if task.images else 1)
     held = math.ceil(min(tokens, max(budget, read.most)))
-    passes = Passes(held, math.ceil(read.longest), logits=held * written / read.mean)
+    images = math.ceil(held / _short(read.mean, stage.max_length)) if task.images else 0
+    passes = Passes(held, math.ceil(read.longest), logits=held * written / read.mean, images=images)
     memory = arithmetic.predict_memory(shape, passes, stage.runtime.precision, heads, device)
     operations = arithmetic.forward(shape, tokens, read.examples * read.pairs, answers, answers * (written + read.mean), answers)
+    if task.images:
+        operations += sum(arithmetic.looked(shape, tokens, read.examples)) + arithmetic.seeing(shape, counts.images(stage.rows))
     return Need(
         shape.parameters + heads, 0, tokens, operations, memory,
         0 if device == "cpu" else arithmetic.host_memory(shape, Tuning(), heads, best=False),

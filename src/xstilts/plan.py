@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -310,6 +311,7 @@ class _Planner:
     sizes: dict[Rows, int] = field(default_factory=dict)
     models: dict[tuple[object, ...], Start] = field(default_factory=dict)
     translated: dict[tuple[object, ...], Rows] = field(default_factory=dict)
+    encoders: dict[str, Encoder] = field(default_factory=dict)  # by the key of the start that each is
     given: dict[str, Where] = field(default_factory=dict)  # what translations are made from: folders, models
     mix_lines: dict[str, None] = field(default_factory=dict)  # in order, each once
 
@@ -317,6 +319,7 @@ class _Planner:
         study = self.study
         self._check_names()
         starts = {name: self._start(name) for name in study.models}
+        self.encoders.update((start.key, study.encoders[name]) for name, (start, _) in starts.items() if name in study.encoders)
         families = {name: family for name, (_, where) in starts.items() if where and (family := models.family_at(where, self.offline))}
         self._check_families(families)
         cells: list[Cell] = []
@@ -351,8 +354,29 @@ class _Planner:
         trained = (task_named(study, name) for chain in study.intermediates for name in ingredients(study, chain))
         for task in map(find_task, dict.fromkeys((*study.targets, *(name for name in trained if name != TARGET)))):
             for name, family in families.items():
-                if reason := refusal(family, task.kind):
+                if reason := refusal(family, task.kind, images=task.images):
                     raise StudyError(f'models: "{name}" ({family.name}) cannot do "{task.name}" ({task.kind}): {reason}')
+            for name in study.models if task.images else ():
+                if reason := self._unseeing(name):
+                    raise StudyError(f'models: "{name}" cannot do "{task.name}", whose rows have images: {reason}')
+
+    def _unseeing(self, name: str) -> str | None:
+        """Why a model cannot be shown images; None where it can, or what would say so is not at hand."""
+        if importlib.util.find_spec("PIL") is None:
+            return 'Pillow reads them; pip install "xstilts[images]"'
+        encoder = self.study.encoders.get(name)
+        if encoder is None or encoder.pretrain:
+            return "what is pretrained here has no vision tower"
+        if encoder.form == "text":
+            return 'they have no text form; use form = "heads"'
+        return None if encoder.hub else models.unseeing(self.base / encoder.path)
+
+    def _processor(self, start: Start, tasks: Iterable[str]) -> str:
+        """What is in the key of how images become numbers; "" without images, and where a commit on the hub says it."""
+        encoder = self.encoders.get(root(start).key)
+        if encoder is None or encoder.hub or not any(find_task(name).images for name in tasks):
+            return ""
+        return self.file_hash(self.base / encoder.path / models.PROCESSOR)
 
     def _check_names(self) -> None:
         study = self.study
@@ -540,7 +564,8 @@ class _Planner:
                 known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop, halved)
             except DataError as error:
                 there = available(task, getattr(parts, part), self.data) if getattr(parts, part) in task.source.splits else ()
-                hint = f" At hand: {' '.join(there)} (name them under [splits.{task.name}] languages)." if there else ""
+                others = there and language not in there
+                hint = f" At hand: {' '.join(there)} (name them under [splits.{task.name}] languages)." if others else ""
                 raise DataError(f"{task.name}: {error}{hint}") from None
             self.rows[place] = known
         return known
@@ -645,7 +670,8 @@ class _Planner:
         # a task trained again goes on with its head: few-shot training after the target (Lauscher et al. 2020) is of no use otherwise
         trained_again = heads_of(start) & {share.rows.task for share in shares if find_task(share.rows.task).kind != "mask"}
         heads: Heads = "kept" if trained_again else "fresh"
-        trained = Train(start, shares, select, recipe, seed, runtime, heads)
+        processor = self._processor(start, (share.rows.task for share in shares))
+        trained = Train(start, shares, select, recipe, seed, runtime, heads, processor)
         if search is None:
             return trained
         if not select:
@@ -729,7 +755,10 @@ class _Planner:
 
     def _predict(self, model: Start, task: Task, language: str, runtime: Runtime) -> Predict:
         recipe = self.study.recipe_of(task.name)
-        predict = Predict(model, self._rows(task, self.study.part, language), recipe.max_length, recipe.stride, runtime)
+        predict = Predict(
+            model, self._rows(task, self.study.part, language), recipe.max_length, recipe.stride, runtime,
+            processor=self._processor(model, (task.name,)),
+        )  # fmt: skip
         if task.kind != "retrieve":
             return predict
         asked = self.study.retrieval

@@ -162,6 +162,31 @@ def nli_jsonl(
     return read
 
 
+_IMAGE = re.compile(r"\w[\w-]*")  # what an image's name may be: no folder, no dot, so that it cannot lead out of the images' folder
+
+
+def visual_jsonl(prefix: str, labels: tuple[str, ...]) -> Reader:
+    """Visual entailment as JSON Lines (SNLI, SNLI-VE, IGLUE's XVNLI): the image that a caption is of is the premise, sentence2 the text.
+
+    The caption itself is not read. The image is "Flikr30kID" (so spelt there), or what "captionID" begins with; its file is
+    ID.jpg. Rows without label ("-") and captions of Visual Genome ("vg_..."), which SNLI holds some thousands of, are left out, as
+    Xie et al. 2019 (arXiv 1901.06706) do; rows keep their number. The image is the group.
+    """
+
+    def read(path: Path, language: str) -> Iterator[Example]:
+        for number, (where, record) in enumerate(json_lines(path), start=1):
+            name = "Flikr30kID" if "Flikr30kID" in record else "captionID"
+            image = text_field(record, name, where).partition("#")[0].removesuffix(".jpg")
+            label, text = text_field(record, "gold_label", where), text_field(record, "sentence2", where)
+            if label == UNDECIDED or image.startswith("vg_"):
+                continue
+            if not _IMAGE.fullmatch(image):
+                raise DataError(f'{where}: "{name}" is "{image}", which names no file of the images\' folder; get the annotations again')
+            yield Text(f"{prefix}-{number}", text, None, known(label, labels, where), image, f"{image}.jpg")
+
+    return read
+
+
 def headed_tsv(prefix: str, columns: tuple[str, str, str], labels: Mapping[str, str]) -> Reader:
     """A tab-separated file with a header that names the columns (first text, second text, label), as GLUE and PAWS ship theirs.
 

@@ -19,7 +19,7 @@ from xstilts.canon import unit_hash
 from xstilts.errors import DataError, nearest
 from xstilts.examples import Choice, Example, Parallel, Passage, Text, Words, group_of, is_candidate
 from xstilts.readers import fingerprint
-from xstilts.sources import Files, lines
+from xstilts.sources import Files, Pictured, lines
 from xstilts.stages import Rows
 from xstilts.task import Part, Parts, Task
 from xstilts.tasks import task as find_task
@@ -82,7 +82,8 @@ def _split(task: Task, part: str, parts: Parts) -> str:
 
 def _whole(task: Task, part: Part, language: str, parts: Parts, data: Path, file_hash: FileHash, halved: bool = False) -> Rows:
     split = _split(task, part, parts)
-    hashes = [file_hash(path) for path in task.source.files(data, split, language)]
+    shown = task.source.images(data, split, language) if isinstance(task.source, Pictured) else ()
+    hashes = [file_hash(path) for path in (*task.source.files(data, split, language), *shown)]
     cut = (0.0, 1.0)
     if part != "test" or task.parallel or language == task.train_language or halved:
         sharing = tuple(p for p in _PARTS if getattr(parts, p) == split)
@@ -198,8 +199,10 @@ def select(examples: Sequence[Example], rows: Rows, taken: Iterable[str] = ()) -
 
 
 def _stands_on(example: Example) -> str:
-    """The text that an example stands on: premise, context, sentence."""
+    """What an example stands on: premise, context, sentence, image."""
     match example:
+        case Text(image=str() as image) if image:
+            return image
         case Text() | Parallel():
             return example.text
         case Choice():
@@ -211,7 +214,7 @@ def _stands_on(example: Example) -> str:
 
 
 def content(example: Example) -> str:
-    """The fingerprint of the text an example stands on: premise, context, sentence. Equal ones never serve twice."""
+    """The fingerprint of what an example stands on: premise, context, sentence, image. Equal ones never serve twice."""
     return fingerprint(_stands_on(example))
 
 
@@ -329,6 +332,8 @@ def check(task: Task, data: Path, parts: Parts | None = None) -> Report:
                 continue
             try:
                 examples = read(task.name, split, language)
+                if isinstance(task.source, Pictured):
+                    task.source.images(data, split, language)
             except DataError as error:
                 findings.append(Finding("error", split, language, str(error)))
                 continue
@@ -499,8 +504,8 @@ def _check_parts(task: Task, parts: Parts, data: Path, read: Read) -> tuple[dict
         split = getattr(parts, part)
         if not split or not _there(task, split, task.train_language, data):
             continue
-        rows = part_rows(task, part, task.train_language, parts, None, data, lambda path: "")
         try:
+            rows = part_rows(task, part, task.train_language, parts, None, data, lambda path: "")
             loaded[part] = _selected(rows, read)
             whole = _selected(replace(rows, without=()), read)
         except DataError:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from xstilts.errors import DataError, nearest
-from xstilts.examples import Example
+from xstilts.examples import Example, Text
 from xstilts.languages import language as language_row
 
 Reader = Callable[[Path, str], Iterator[Example]]
@@ -133,6 +134,42 @@ class Files:
                 yield example
             if empty:
                 raise DataError(f'{found.path}: no rows in "{language}"; download the file again')
+
+
+@dataclass(frozen=True)
+class Pictured(Files):
+    """A source whose rows name images: its readers put a file's name into `image`, here it becomes a path below the data folder."""
+
+    folder: str = ""  # of the images, below the data folder
+
+    def read(self, data: Path, split: str, language: str) -> Iterator[Example]:
+        """As `Files.read`; whether an image is there is not looked at."""
+        for example in super().read(data, split, language):
+            assert isinstance(example, Text)
+            yield replace(example, image=str(data / self.folder / example.image))
+
+    def images(self, data: Path, split: str, language: str) -> tuple[Path, ...]:
+        """The images that the rows of a split name, in order of their names. Raises DataError, with the row, for one that is not there."""
+        first: dict[str, str] = {}
+        for file in self._find(data, split, language):
+            stat = file.path.stat()
+            for image, row in _named_images(file.read, file.path, language, stat.st_size, stat.st_mtime_ns):
+                first.setdefault(image, f'{file.path}: row "{row}"')
+        paths = tuple(data / self.folder / image for image in sorted(first))
+        if missing := [path for path in paths if not path.is_file()]:
+            more = f" ({len(missing):,} of {len(paths):,} images are missing)" if len(missing) > 1 else ""
+            raise DataError(f"{first[missing[0].name]}: its image {missing[0]} is not there{more}. {self.get}")
+        return paths
+
+
+@lru_cache(maxsize=32)
+def _named_images(read: Reader, path: Path, language: str, size: int, changed: int) -> tuple[tuple[str, str], ...]:
+    """Each image that a file's rows name, with the first row that does; read again only when its size or time has changed."""
+    first: dict[str, str] = {}
+    for example in read(path, language):
+        assert isinstance(example, Text)
+        first.setdefault(example.image, example.id)
+    return tuple(first.items())
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -221,6 +221,7 @@ class Train(Keyed):
     runtime: Runtime
     # "kept": a task that `start` brings a head for goes on with it (see `heads_of`); "fresh": every task begins with a new one
     heads: Heads = field(default="fresh", metadata=LATER)
+    processor: str = field(default="", metadata=LATER)  # SHA-256 of how images become numbers, where a folder's model is to see some
 
 
 @dataclass(frozen=True)
@@ -260,6 +261,7 @@ class Predict(Keyed):
     pool: str = field(default="", metadata=LATER)  # retrieval: "first" or "last" token, "mean" (also "")
     tune: Rows | None = field(default=None, metadata=LATER)  # mining: rows that the threshold is tuned on; None: two folds
     chosen_on: tuple[Rows, ...] = field(default=(), metadata=LATER)  # layer "dev": rows that choose it; (): they are `rows` themselves
+    processor: str = field(default="", metadata=LATER)  # as in `Train`
 
     @cached_property
     def choosers(self) -> tuple[Predict, ...]:

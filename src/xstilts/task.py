@@ -127,6 +127,7 @@ class Task:
     get: str = ""  # how to get the data and where to put it
     hub: Hub | None = None  # the same rows on the hub, for who asks for them
     wording: Wording = Wording()  # classify: how its rows read as text
+    images: bool = False  # classify: its rows are texts about images, which are read beside them
     version: int = 1  # raise when the reader's rows change
 
     @property

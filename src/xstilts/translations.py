@@ -50,6 +50,8 @@ def refuse(task: Task, split: str, language: str) -> None:
     if task.kind not in KINDS:
         what = {"tag": "words and their tags have no translation", "mask": "raw text needs none"}.get(task.kind, "it is never trained on")
         raise StudyError(f"{task.name} is a {task.kind} task: {what}; {', '.join(KINDS)} tasks can be translated")
+    if task.images:
+        raise StudyError(f"{task.name} has images: its rows are trained on in {task.train_language} alone")
     if language == task.train_language or (split in task.source.splits and task.source.offers(split, language)):
         raise StudyError(f'{task.name} has its own {split} rows in "{language}"; name "{task.name}:{language}" in a mix')
 

@@ -116,6 +116,8 @@ def _entry(name: str, stage: object, store: Store, task: str) -> tuple[Found, ..
 
 
 def _headed(name: str, stage: Train | Choose, store: Store, folder: Path, task: str, head: Mapping[str, Any]) -> Found:
+    if find_task(task).images:
+        raise ModelError(f"{name}: {task} has images, and what is deployed reads texts alone")
     train = stage.among[0] if isinstance(stage, Choose) else stage
     scored = _scored(store, stage.key, task)
     # input is cut and windowed, and arithmetic done, as when the model was scored

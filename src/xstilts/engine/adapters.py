@@ -9,6 +9,7 @@ same answers up to rounding. What stands on weights of four bits is put into tho
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -28,6 +29,7 @@ from xstilts.errors import ModelError
 from xstilts.stages import Form, Pretrained, Recipe, Start, makeup, recipe_of, root
 
 FOLDER = "adapter"
+_SEES = ".crossattention."  # in the names of what attends to images
 _PROMPTS, _PROMPT_WEIGHTS = "prompts.json", "prompts.safetensors"
 
 
@@ -48,15 +50,16 @@ class Weights:
     base: str  # key of the stage that made `encoder`
     form: Form = "heads"  # "text": the folder's whole model, as it writes
     groups: tuple[tuple[Adapter, ...], ...] = ()  # adapters as in `stages.Makeup`: the last group stands, those before are put in
+    images: Path | None = None  # the whole checkpoint with the vision tower, where the encoder is to attend to images
 
 
-def weights(model: Start, folder_of: Callable[[Start], Path]) -> Weights:
-    """The files of a model; `folder_of` gives the folder of pretrained weights or of an entry."""
+def weights(model: Start, folder_of: Callable[[Start], Path], images: Path | None = None) -> Weights:
+    """The files of a model; `folder_of` gives the folder of pretrained weights or of an entry. `images`: see `Weights`."""
     made = makeup(model)
     below = folder_of(made.base)
     groups = tuple(tuple(Adapter(folder_of(each) / FOLDER, recipe_of(each).tuning) for each in group) for group in made.groups)
     encoder = below if isinstance(made.base, Pretrained) else below / "encoder"
-    return Weights(folder_of(model), encoder, made.base.key, root(model).form, groups)
+    return Weights(folder_of(model), encoder, made.base.key, root(model).form, groups, images)
 
 
 def loaded(model: Weights, precision: str = "fp32", dropout: float = 0.0) -> PreTrainedModel:
@@ -121,7 +124,7 @@ def _folded(model: Weights, groups: Sequence[Sequence[Adapter]], dropout: float)
     for adapter in chain(*groups):
         if adapter.tuning == "prompt":
             raise ModelError(f"{adapter.folder}: soft prompts are no weights, so that they cannot be put into an encoder's")
-    encoder = (lm.load if model.form == "text" else hf.load_encoder)(model.encoder, dropout)
+    encoder = lm.load(model.encoder, dropout) if model.form == "text" else hf.load_encoder(model.encoder, dropout, images=model.images)
     for group in groups:
         _attach(encoder, group, model.base, "fp32")
         lora.fold(encoder)
@@ -141,7 +144,9 @@ def _attach(encoder: PreTrainedModel, group: Sequence[Adapter], base: str, preci
             if prompted:
                 _prompt(encoder, _name(number), facts["length"])
             else:
-                lora.add(encoder, _name(number), facts["r"], facts["lora_alpha"], tuple(facts["target_modules"]))
+                # one that was trained on texts stands on no attention to images
+                without = None if any(_SEES in key for key in found) or not _sees(encoder) else rf".*{re.escape(_SEES)}.*"
+                lora.add(encoder, _name(number), facts["r"], facts["lora_alpha"], tuple(facts["target_modules"]), without)
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise ModelError(f"{adapter.folder}: cannot be read as an adapter: {error}") from None
         wanted = _tensors(encoder, _name(number))
@@ -152,6 +157,10 @@ def _attach(encoder: PreTrainedModel, group: Sequence[Adapter], base: str, preci
         with torch.no_grad():
             for key, tensor in wanted.items():
                 tensor.copy_(found[key])
+
+
+def _sees(encoder: PreTrainedModel) -> bool:
+    return any(_SEES in name for name, _ in encoder.named_modules())
 
 
 def _prompt(encoder: PreTrainedModel, name: str, length: int) -> None:

@@ -11,15 +11,25 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xstilts.arithmetic import SEEING
 from xstilts.canon import unit_hash
 
 Ints = NDArray[np.int32]
+
+
+class Images(Protocol):
+    """The images of examples, as the text layers attend to them."""
+
+    def of(self, examples: NDArray[np.int64]) -> Tensor:
+        """[B, P, W] fp32 states of the images of these examples, on the CPU: P places, W wide."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Columns:
     example: Ints  # [R] the example that a row belongs to, ascending
     tokens: Mapping[str, Ints] = field(default_factory=dict)  # per token [N]: "types", kind's own
     rows: Mapping[str, Ints] = field(default_factory=dict)  # per row [R]: labels
+    images: Images | None = None  # of examples that have some; not a part of what is stored
 
     @property
     def count(self) -> int:
@@ -120,6 +131,7 @@ class Batch:
     rows: Mapping[str, Tensor]  # name -> [B]
     example_B: NDArray[np.int64]  # the example of each row
     row_B: NDArray[np.int64]  # the row's number in the columns
+    images_BPW: Tensor | None = None  # the states of each row's image
 
     @property
     def size(self) -> int:
@@ -154,6 +166,7 @@ def batch_of(made: Columns, rows_B: NDArray[np.int64], device: str) -> Batch:
         {name: taken(array, rows_B) for name, array in made.rows.items()},
         np.asarray(made.example[rows_B], np.int64),
         rows_B,
+        None if made.images is None else made.images.of(np.asarray(made.example[rows_B], np.int64)).to(device),
     )
 
 
@@ -162,8 +175,9 @@ def by_length(made: Columns, examples: NDArray[np.int64], budget: int) -> Iterat
 
     The rows of one example stay together; an example over the budget is a batch of its own.
     Sorted, so that attention's groups are of one length; long ones first, so that the
-    largest batch meets a fresh allocator.
+    largest batch meets a fresh allocator. Rows with images are fewer: what they attend to is many times their length.
     """
+    budget = budget if made.images is None else max(1, budget // SEEING)
     lengths = made.lengths
     rows_of = made.rows_of(examples)
     longest = np.fromiter((lengths[rows].max() for rows in rows_of), np.int64, len(rows_of))

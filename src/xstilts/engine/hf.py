@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint as recomputed
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,21 +38,26 @@ _DROPOUTS = (
 _CAUSAL, _MASKED = transformers.MODEL_FOR_CAUSAL_LM_MAPPING, transformers.MODEL_FOR_MASKED_LM_MAPPING
 
 
-def load_encoder(folder: Path, dropout: float = 0.0, device: str = "cpu") -> PreTrainedModel:
+def load_encoder(folder: Path, dropout: float = 0.0, device: str = "cpu", images: Path | None = None) -> PreTrainedModel:
     """The bare encoder of a folder in fp32, without a pooling layer, its hidden dropout at the given rate.
 
-    Of an encoder-decoder or an image-text model it is the encoder of texts. Raises ModelError.
+    Of an encoder-decoder or an image-text model it is the encoder of texts. With `images`, the whole checkpoint that the folder
+    is or came of, it keeps the attention to images: the folder's, or the checkpoint's where the folder was trained on texts alone.
+    Raises ModelError.
     """
     try:
         config = AutoConfig.from_pretrained(folder)
         family = FAMILIES.get(config.model_type, OTHER)
         source: dict[str, Any] = {"pretrained_model_name_or_path": folder}
-        if hasattr(config, "text_config"):
+        if images is not None:
+            config, state = _seeing(folder, images)
+            source = {"pretrained_model_name_or_path": None, "state_dict": state}
+        elif hasattr(config, "text_config"):
             config, state = _part(folder, config, family)
             source = {"pretrained_model_name_or_path": None, "state_dict": state}
         elif getattr(config, "is_encoder_decoder", False) and not family.tensors:
             raise ModelError(f"{folder}: {config.model_type} is an encoder-decoder whose encoder is not known here (T5, mT5, umT5 are)")
-        _as_encoder(config, family, dropout)
+        _as_encoder(config, family, dropout, images is not None)
         kind: Any = transformers.MODEL_MAPPING[type(config)] if family.loads == "AutoModel" else getattr(transformers, family.loads)
         if "add_pooling_layer" in inspect.signature(kind).parameters:
             source["add_pooling_layer"] = False
@@ -91,7 +97,22 @@ def _part(folder: Path, config: Any, family: Family) -> tuple[Any, dict[str, Ten
     return text, state
 
 
-def _as_encoder(config: Any, family: Family, rate: float) -> None:
+def _seeing(folder: Path, whole: Path) -> tuple[Any, dict[str, Tensor]]:
+    """The config and weights of a text tower that attends to images; what `folder` lacks of it is the whole checkpoint's."""
+    config = AutoConfig.from_pretrained(whole)
+    family = FAMILIES.get(config.model_type, OTHER)
+    if family.no_images:
+        raise ModelError(f"{whole}: no images go with {config.model_type}: {family.no_images}")
+    text, state = _part(whole, config, family)
+    if not any(".crossattention." in name for name in state):
+        raise ModelError(f"{whole}: the text tower has no attention to images; checkpoints for matching or question answering have")
+    if folder != whole:
+        for path in sorted(folder.glob("model*.safetensors")):
+            state |= load_file(path)
+    return text, state
+
+
+def _as_encoder(config: Any, family: Family, rate: float, sees: bool = False) -> None:
     """Set up a config for heads. Dropouts that are modules get the rate; others (inside attention, or functions) have no rows: 0."""
     for name in _DROPOUTS:
         if hasattr(config, name):
@@ -99,7 +120,7 @@ def _as_encoder(config: Any, family: Family, rate: float) -> None:
     if family.causal:
         config.use_cache = False  # of what generating keeps
     elif getattr(config, "is_decoder", False):
-        config.is_decoder = False  # BLIP's reads images through layers of its own, which texts alone do not use
+        config.is_decoder = sees  # BLIP's reads images through layers of its own, which texts alone do not use
 
 
 def _still(model: nn.Module) -> None:
@@ -278,6 +299,8 @@ def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> li
         inputs |= {"input_ids": padded(batch.ids_N), "attention_mask": padded(torch.ones_like(batch.ids_N))}
         if typed:
             inputs["token_type_ids"] = padded(batch.tokens["types"])
+        if batch.images_BPW is not None:
+            inputs["encoder_hidden_states"] = batch.images_BPW
         output = model(**inputs)
         found = [_layer(output, layer).flatten(0, 1)[at] for layer in layers]
     return found

@@ -56,12 +56,17 @@ def _output(encoder: PreTrainedModel) -> nn.Module | None:
     return found
 
 
-def add(encoder: PreTrainedModel, name: str, rank: int, alpha: float, targets: tuple[str, ...]) -> None:
-    """Put an adapter of this name, B = 0, beside those that are there, all of them active. Raises ModelError where it has no place."""
+def add(encoder: PreTrainedModel, name: str, rank: int, alpha: float, targets: tuple[str, ...], without: str | None = None) -> None:
+    """Put an adapter of this name, B = 0, beside those that are there, all of them active. Raises ModelError where it has no place.
+
+    Layers whose whole name matches `without`, a regular expression, get none.
+    """
     peft = _peft()
     if not targets:
         raise ModelError(f'{encoder.config.model_type} has no linear layers of torch for "lora" to stand on; use "prompt" or "full"')
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), lora_dropout=0.0, bias="none")
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=alpha, target_modules=list(targets), exclude_modules=without, lora_dropout=0.0, bias="none"
+    )
     known = encoder.__dict__.pop("peft_config", {})  # peft would warn of it, though several adapters are what is wanted here
     peft.inject_adapter_in_model(config, encoder, name)
     encoder.peft_config = {**known, name: config}

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from xstilts import metrics
 from xstilts.arithmetic import BATCH, WIDE
-from xstilts.engine import adapters, hf, retrieve, text
+from xstilts.engine import adapters, hf, pictures, retrieve, text
 from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
 from xstilts.engine.answers import Answered
@@ -60,6 +61,8 @@ def predict(
 
     def columns_of(rows: Rows, own: Callable[[], Sequence[Example]]) -> Columns:
         made = encoded(model.encoder, loaded.tokenizer, task, rows, own, longest, stage.stride, cache, form)
+        if task.images:
+            made = replace(made, images=pictures.gallery(own(), model.images, stage.runtime, cache))
         hf.check_ids(loaded.encoder, int(made.ids.max(initial=0)), model.encoder)
         return made
 

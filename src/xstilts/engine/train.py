@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 
 from xstilts import metrics
 from xstilts.arithmetic import MICRO, MICRO_GPU, WIDE
-from xstilts.engine import adapters, hf, keep, mask, parallel, text, vocabulary
+from xstilts.engine import adapters, hf, keep, mask, parallel, pictures, text, vocabulary
 from xstilts.engine import model as models
 from xstilts.engine.adapters import Weights
 from xstilts.engine.batch import Batch, Columns, batch_of, rng, schedule
@@ -105,6 +105,8 @@ def train(
 
         task = task_of(rows.task)
         made = encoded(start.encoder, tokenizer, task, rows, labelled, longest, recipe.stride, cache, form)
+        if task.images:
+            made = replace(made, images=pictures.gallery(load(rows), start.images, stage.runtime, cache, stop))
         hf.check_ids(encoder, len(tokenizer) - 1 if task.kind == "mask" else int(made.ids.max(initial=0)), start.encoder)
         return made
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from xstilts.errors import ModelError, StoreError, TrainingError
 from xstilts.examples import Example
 from xstilts.executors import torchrun
-from xstilts.models import FILES, SEQ2SEQ, Where, fetch
+from xstilts.models import FILES, PROCESSOR, SEQ2SEQ, Where, fetch
 from xstilts.stages import (
     ALONE,
     Apertium,
@@ -33,6 +33,8 @@ from xstilts.stages import (
     Start,
     Train,
     Translate,
+    root,
+    rows_read,
 )
 from xstilts.store import Store, disk_error
 
@@ -134,7 +136,7 @@ def _carry_out(stage: Stage, place: Place) -> None:
             from xstilts.engine.adapters import weights
             from xstilts.engine.train import train
 
-            start = weights(stage.start, place.weights_of)
+            start = weights(stage.start, place.weights_of, _images(stage, place))
             cache, layout, team = place.store.cache, place.layout, place.team
             train(stage, start, tasks.task, load, place.draft, cache, place.emit, place.stop, layout, team)
         case Translate():
@@ -143,7 +145,8 @@ def _carry_out(stage: Stage, place: Place) -> None:
             from xstilts.engine.adapters import weights
             from xstilts.engine.merge import merge
 
-            base, *merged = (weights(part, place.weights_of) for part in (stage.base, *stage.parts))
+            images = _images(stage, place)
+            base, *merged = (weights(part, place.weights_of, images) for part in (stage.base, *stage.parts))
             merge(stage, base, merged, place.draft / "out")
         case Choose():
             from xstilts.engine.merge import choose
@@ -153,9 +156,19 @@ def _carry_out(stage: Stage, place: Place) -> None:
             from xstilts.engine.adapters import weights
             from xstilts.engine.predict import predict
 
-            model = weights(stage.model, place.weights_of)
+            model = weights(stage.model, place.weights_of, _images(stage.model, place))
             measured = [_facts_of(each, place.store) for each in stage.choosers]
             predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured)
+
+
+def _images(model: Start, place: Place) -> Path | None:
+    """The checkpoint whose vision tower a model sees with; None where nothing on the way to it has images."""
+    from xstilts import tasks
+
+    start = root(model)
+    if not isinstance(start, Pretrained) or not any(tasks.task(rows.task).images for rows in rows_read(model)):
+        return None
+    return place.weights_of(start, (*FILES, PROCESSOR))
 
 
 def _describe(stage: Stage, place: Place) -> None:
