@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from xstilts.engine.batch import by_length, columns
 from xstilts.engine.parallel import dealt, passes
 from xstilts.engine.train import train
 from xstilts.errors import ModelError, StudyError
+from xstilts.executors import torchrun
 from xstilts.executors.torchrun import _options
 from xstilts.plan import make_plan
 from xstilts.run import Stepped, default_jobs, run
@@ -262,6 +264,20 @@ def test_who_loses_the_worker_ends(tmp_path):
     assert len(killed) == 2
     wait_for(lambda: not kin(tmp_path))
     assert not store.busy(stage.key)
+
+
+@pytest.mark.slow
+def test_a_host_that_came_too_late_does_not_wait_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(torchrun, "ALONE", 1.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    job = tmp_path / torchrun.JOB
+    job.write_text("{}")
+    threading.Timer(2.0, job.unlink).start()  # the first host has ended the training; nobody is at the place to meet
+    layout = Layout(1, nodes=2, node_rank=1, rendezvous=f"127.0.0.1:{port}")
+    assert not torchrun.join(job, layout, lambda: False)
+    assert not kin(tmp_path)
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from xstilts.report.charts import axis
 from xstilts.report.drawings import drawn
 from xstilts.report.view import View
 from xstilts.report.words import duration, number, signed, size, verdict
-from xstilts.scores import read_ranking
+from xstilts.scores import read_predictions
 from xstilts.stages import Rows
 from xstilts.task import Part
 
@@ -187,6 +187,20 @@ def test_verdict_says_what_was_planted_and_no_more(planted: tuple[list[Cell], Pa
     assert "could not have been seen" in text
 
 
+def test_a_verdict_on_many_choices_names_those_that_stand_alone(tmp_path: Path) -> None:
+    gains = {"none": 0.0, "help": 9.0, **{f"idle{n}": 0.0 for n in range(9)}}
+    cells = make_study(tmp_path, gains, targets=("nli",), items=60, noise=0.5)
+    report = report_of(cells, tmp_path)
+    text = " ".join(line for _, line in verdict(report))
+    means = {row.intermediate: row.gain for row in report.transfer.gains if not row.target}
+    rest = [gain for name, gain in means.items() if name != "help"]
+    least, most = min(g.estimate for g in rest), max(g.estimate for g in rest)
+    assert f"help by {number(means['help'].estimate)} points" in text
+    assert "idle" not in text
+    assert f"For the other 9 choices (means from {signed(least)} to {signed(most)}, " in text
+    assert f"every interval within {signed(min(g.low for g in rest))} and {signed(max(g.high for g in rest))})" in text
+
+
 def test_two_seeds_give_no_verdict(tmp_path: Path) -> None:
     cells = make_study(tmp_path, {"none": 0.0, "nli": 20.0}, targets=("nli",), seeds=(0, 1), items=50)
     report = report_of(cells, tmp_path)
@@ -230,7 +244,7 @@ def full_report(planted: tuple[list[Cell], Path]) -> Report:
         "toy",
         question="Does it <b>help</b>?",
         command="xstilts run toy",
-        model_notes={"small": "its teacher was tuned on NLI data"},
+        model_notes={"small": "its teacher was tuned on NLI data: see `a<b`"},
         caps=("nli: train at most 8,000",),
         data={"An epoch of each mix": ("both: nli en 300 of 400, hash cut",), "Searches": ()},
         versions={"numpy": "2"},
@@ -294,7 +308,7 @@ def test_the_page_is_whole_self_contained_and_escaped(planted: tuple[list[Cell],
     assert "script" not in reader.tags
     assert all(address.startswith("data:") for address in reader.addresses)
     assert "url(" not in text
-    assert "Does it &lt;b&gt;help&lt;/b&gt;?" in text
+    assert "Does it &lt;b&gt;help&lt;/b&gt;?" in text and "see <code>a&lt;b</code>" in text
     for said in ("its teacher was tuned on NLI data", "nli: train at most 8,000", "xstilts run toy", "hash cut", "1 min 1 s"):
         assert said in text
         assert said in (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -407,8 +421,8 @@ def test_consistency_is_rankc_with_english_item_by_item(planted: tuple[list[Cell
     keys = {(c.intermediate, c.language, c.seed): c.predict.key for c in cells if c.target == "nli"}
 
     def ranked(language: str, seed: int) -> list[list[str]]:
-        scores = read_ranking(folder / keys["bad", language, seed] / "predictions.parquet").scores.reshape(-1, 3)
-        return [[TASKS["nli"].labels[i] for i in np.argsort(-row)] for row in scores]
+        table = read_predictions(folder / keys["bad", language, seed] / "predictions.parquet", ("scores",))
+        return [[TASKS["nli"].labels[i] for i in np.argsort(-np.array(row))] for row in table.column("scores").to_pylist()]
 
     for language in ("de", "ja"):
         each = [rank_consistency(ragged(ranked("en", seed)), ragged(ranked(language, seed))).value for seed in range(4)]

@@ -75,6 +75,16 @@ def test_files_that_do_not_belong_together_raise(study: list[Cell], tmp_path: Pa
         scores.load(study, finder(tmp_path), task_of)
 
 
+@pytest.mark.parametrize("odd", [0, 1])
+def test_other_gold_answers_of_the_same_ids_raise(tmp_path: Path, odd: int) -> None:
+    cells = [Cell("m", "none", "nli", "en", "test", seed, predict_of("m", "none", "nli", "en", seed), False) for seed in (0, 1)]
+    for seed, cell in enumerate(cells):
+        gold = [["yes"], ["no"]] if seed == odd else [["no"], ["yes"]]
+        write_predictions(tmp_path / cell.predict.key / "predictions.parquet", ["1", "2"], ["", ""], gold, [["yes"]] * 2)
+    with pytest.raises(ScoreError, match="differ"):
+        scores.load(cells, finder(tmp_path), task_of)
+
+
 @pytest.mark.parametrize("content", [b"", b"not parquet", None])
 def test_a_file_that_is_no_prediction_file_raises(study: list[Cell], tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / study[0].predict.key / "predictions.parquet"

@@ -157,3 +157,7 @@ def test_intervals_cover(seeds: int, items: int, luck: float) -> None:
     covered = np.mean([simulate(seeds, items, luck, rng) for _ in range(200)], axis=0)
     assert np.all(covered >= 0.90), covered
     assert np.all(covered <= 0.985), covered
+
+
+def test_large_studies_are_resampled_less_often() -> None:
+    assert [stats.resamples_of(cells) for cells in (0, 20_000, 40_000, 100_000)] == [2000, 2000, 1000, 500]

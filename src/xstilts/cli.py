@@ -154,7 +154,7 @@ def run_command(
     if outcome.failed:
         raise TrainingError(_failure(outcome, plan, names))
     apply_keep(plan.stages, store, plan.study.keep)
-    page, table = _report(plan, store, out, place)
+    page, table = _report(plan, store, out, place, study)
     done = f"done: {outcome.run} stages run, {outcome.reused} reused; report: {page}"
     if json_:
         _print_json(
@@ -362,7 +362,7 @@ def report(
         raise StudyError(f'--charts: expected one of {", ".join(FORMATS)}, got "{charts}"{nearest(charts, FORMATS)}')
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    page, table = _report(made, store, out, place, anew=True, charts=form, watts=watts)
+    page, table = _report(made, store, out, place, study, anew=True, charts=form, watts=watts)
     if json_:
         folder = page.parent
         _print_json(
@@ -392,7 +392,7 @@ def claims_command(
     claims = read_claims(file) if file is not None else own_claims()
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    found = _evaluated(made, store, place, claims)
+    found = _evaluated(made, store, place, study, claims)
     if json_:
         _print_json({"study": made.study.name, "claims": as_json(found.claims)})
     else:
@@ -404,7 +404,7 @@ def review(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
     """Judge a study: statistics, data, coverage, fairness, reproducibility, scores; a score out of ten and what cost the points."""
     place: Place = ctx.obj
     store, made = _planned(place, study)
-    found = _reviewed(_evaluated(made, store, place), made, store, place).review
+    found = _reviewed(_evaluated(made, store, place, study), made, store, place).review
     assert found is not None
     if json_:
         _print_json({"study": made.study.name, **found.as_json()})
@@ -498,6 +498,7 @@ def _report(
     store: Store,
     out: Path | None,
     place: Place,
+    asked: str,
     anew: bool = False,
     charts: Format | None = None,
     watts: float | None = None,
@@ -522,7 +523,7 @@ def _report(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
-        made_report = _reviewed(_evaluated(made, store, place, own_claims()), made, store, place)
+        made_report = _reviewed(_evaluated(made, store, place, asked, own_claims()), made, store, place)
         made_report = replace(made_report, facts=replace(made_report.facts, watts=watts))
         page = write_report(made_report, folder, charts)
         text = main_table(made_report)
@@ -532,13 +533,13 @@ def _report(
     return page, text
 
 
-def _evaluated(made: Plan, store: Store, place: Place, claims: Claims | None = None) -> Report:
+def _evaluated(made: Plan, store: Store, place: Place, asked: str, claims: Claims | None = None) -> Report:
     """The study's scores, imports beside them, and what they say; of claims, where they are given."""
     from xstilts.imports import beside, stored
     from xstilts.report import evaluate
 
     more = beside(made, stored(store, made.study.name))
-    facts = _facts(made, store, place)
+    facts = _facts(made, store, place, asked)
     parameters, series = {**facts.parameters, **more.parameters}, {**facts.series, **more.series}
     facts = replace(facts, notes=(*facts.notes, *more.notes), parameters=parameters, series=series)
     return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
@@ -590,8 +591,8 @@ def _still_good(stamp: Path, key: str) -> str | None:
     return str(found["table"]) if good else None
 
 
-def _facts(made: Plan, store: Store, place: Place) -> Any:
-    """What the report says beside the scores."""
+def _facts(made: Plan, store: Store, place: Place, asked: str) -> Any:
+    """What the report says beside the scores; `asked` is the study as the user named it."""
     from xstilts import machine
     from xstilts.analysis.texts import text_facts
     from xstilts.card import seen_before
@@ -622,7 +623,7 @@ def _facts(made: Plan, store: Store, place: Place) -> Any:
         study=study.name,
         question=study.question,
         asked=study.answers,
-        command=" ".join(["xstilts", "run", *(["STUDY"] if len(sys.argv) < 3 else [_asked(sys.argv[1:])])]),
+        command=f"xstilts run {asked}",
         notes=(study.notes,) if study.notes else (),
         model_notes=_model_notes(made),
         parameters={**made.parameters, **counted},
@@ -743,12 +744,6 @@ def _chosen(made: Plan, choices: Iterable[tuple[Choose, Mapping[str, Any]]]) -> 
     for stage, facts in choices:
         took = span(float(facts["search_seconds"]))
         yield f"{label(stage, _names(made))}: lr {facts['lr']:g} (dev {facts['all_dev']}), {took} of training"
-
-
-def _asked(words: Sequence[str]) -> str:
-    """The study as the user named it: the last word that is no option after the command."""
-    plain = [word for word in words if not word.startswith("-")]
-    return next((word for word in reversed(plain) if word not in COMMANDS), plain[-1])
 
 
 def _caps(study: Study) -> tuple[str, ...]:
@@ -1273,10 +1268,6 @@ def _hand_over(command: str, place: Place, asked: Mapping[str, object], json_: b
 # ---- helpers ----
 
 
-COMMANDS = (
-    *("run", "plan", "report", "claims", "review", "compare", "status", "models", "tasks", "check", "score", "submit", "import", "why"),
-    *("gc", "pretrain", "export", "serve", "bench"),
-)
 _WITH_VALUE = ("--store", "--data", "--jobs", "--device")
 
 

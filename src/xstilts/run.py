@@ -169,13 +169,17 @@ def follow(stages: tuple[Stage, ...], store: Store, layout: Layout, on_event: Ca
     """
     pressed: local.Inbox = queue.SimpleQueue()
     joined, since = 0, time.monotonic()
+    known: set[tuple[Path, int]] = set()  # jobs that were joined: one may lie there a while after its training has ended
     with _interrupts(pressed):
         while pressed.empty():
             todo = [stage for stage in needed(stages, store).values() if isinstance(stage, Train)]
-            begun = next((stage for stage in todo if (store.draft(stage.key) / torchrun.JOB).exists()), None)
-            if begun is not None:
+            jobs = [(stage, store.draft(stage.key) / torchrun.JOB) for stage in todo]
+            fresh = next(((stage, job, at) for stage, job in jobs if (at := _written(job)) and (job, at) not in known), None)
+            if fresh is not None:
+                begun, job, at = fresh
+                known.add((job, at))
                 on_event(Began(begun, 0))
-                torchrun.join(store.draft(begun.key) / torchrun.JOB, layout, lambda: not pressed.empty())
+                torchrun.join(job, layout, lambda: not pressed.empty())
                 joined, since = joined + 1, time.monotonic()
                 continue
             if not todo or (joined and not store.in_use()):
@@ -184,6 +188,14 @@ def follow(stages: tuple[Stage, ...], store: Store, layout: Layout, on_event: Ca
                 raise StoreError(f"{store.path}: the first host began no training in {JOIN:.0f} seconds; do all hosts share this store?")
             time.sleep(RECHECK)
     return Outcome(joined, 0, {}, (), not pressed.empty())
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in nanoseconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 @dataclass

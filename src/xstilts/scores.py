@@ -70,6 +70,14 @@ HEADER: tuple[str, ...] = tuple(field.name for field in fields(Score))
 
 
 @dataclass(frozen=True, slots=True)
+class Ranking:
+    """The scores of every answer behind a cell's predictions: item i has `scores[offsets[i]:offsets[i + 1]]`."""
+
+    scores: np.ndarray[tuple[int], np.dtype[np.float64]]  # [T]
+    offsets: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N + 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A cell with its metrics item by item (headline first) and the group of every item."""
 
@@ -81,6 +89,7 @@ class Result:
     answers: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None  # [N], index into names; None where an item has not one answer
     names: tuple[str, ...] = ()  # distinct answers of the target and language, whatever the model
     ids: tuple[str, ...] = ()  # of the items; results of one target and language share this tuple
+    ranking: Ranking | None = None  # of classifying and choosing targets whose items are parallel, for their consistency
     majority: float | None = None  # share of the most frequent gold label, 0-100; None where items have no labels out of a fixed set
 
     @property
@@ -183,22 +192,30 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     task = task_of(first_cell.target)
     # Cells of an untrained model share one prediction, whatever their seed.
     paths = list(dict.fromkeys(path for _, path in pairs))
-    tables = [read_predictions(path) for path in paths]
-    size = tables[0].num_rows
-    for path, table in zip(paths[1:], tables[1:], strict=True):
-        if not table.select(["id", "gold"]).equals(tables[0].select(["id", "gold"])):
+    first = read_predictions(first_path)
+    size, before = first.num_rows, _before_answers(first_path)
+    answers = ("pred", "scores") if ranked(task) else ("pred",)
+    preds, rankings = [], []
+    for path in paths:
+        # Where all bytes before the answers are the same, so are ids, groups and gold answers: they need not be decoded again.
+        alike = _begins(path, before)
+        table = read_predictions(path, answers if alike else (*_COLUMNS[:-1], *answers))
+        if table.num_rows != size or not (alike or table.select(["id", "gold"]).equals(first.select(["id", "gold"]))):
             raise ScoreError(f"{path}: rows differ from those of {first_path}, both {task.name} in {first_cell.language}")
-    whole = pa.concat_tables(tables)
-    own = zip(tables[0].column("group").to_pylist(), tables[0].column("id").to_pylist(), strict=True)
+        preds.append(table.column("pred"))
+        rankings.append(_ranking(table.column("scores")) if ranked(task) else None)
+    whole = pa.chunked_array([chunk for column in preds for chunk in column.chunks])
+    own = zip(first.column("group").to_pylist(), first.column("id").to_pylist(), strict=True)
     groups, group_of = np.unique(np.array([group or id_ for group, id_ in own], dtype=np.str_), return_inverse=True)
     names = tuple(groups.tolist())
     try:
-        gold, pred = _ragged(whole.column("gold")), _ragged(whole.column("pred"))
+        gold, pred = _repeated(_ragged(first.column("gold")), len(paths)), _ragged(whole)
         together = [metric.function(gold, pred) for metric in metrics.for_task(task, first_cell.language)]
     except ScoreError as error:
         raise ScoreError(f"{first_path.parent}: {task.name}, {first_cell.language}: {error}") from error
     start = {path: index * size for index, path in enumerate(paths)}
-    ids = tuple(tables[0].column("id").to_pylist())
+    ranking_of = dict(zip(paths, rankings, strict=True))
+    ids = tuple(first.column("id").to_pylist())
     single = task.kind in ("classify", "choose", "span") and bool((pred.lengths == 1).all())
     most = float(np.bincount(gold.codes[: gold.offsets[size]]).max()) if task.kind in ("classify", "choose", "tag") else None
     return [
@@ -213,6 +230,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
             answers=pred.codes[start[path] : start[path] + size] if single else None,
             names=pred.names if single else (),
             ids=ids,
+            ranking=ranking_of[path],
             majority=None if most is None else 100 * most / float(gold.offsets[size]),
         )
         for cell, path in pairs
@@ -248,7 +266,7 @@ def read_predictions(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             table = file.read(columns=list(columns), use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise ScoreError(f"{path}: cannot be read as predictions ({error}); remove the entry's folder and run again") from error
@@ -260,37 +278,58 @@ def read_predictions(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
     return table
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """The scores of every answer behind a prediction file: item i has `scores[offsets[i]:offsets[i + 1]]`."""
+def _before_answers(path: Path) -> bytes:
+    """What stands in a prediction file before the column of answers: with one group of rows, the whole columns before it; else b""."""
+    import pyarrow.parquet as pq
 
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]  # an item's own id where it has no group
-    scores: np.ndarray[tuple[int], np.dtype[np.float64]]  # [T]
-    offsets: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N + 1]
+    with pq.ParquetFile(path) as file:
+        about = file.metadata
+        if about.num_row_groups != 1:
+            return b""
+        answers = about.row_group(0).column(_COLUMNS.index("pred"))
+        begin = min(answers.data_page_offset, answers.dictionary_page_offset or answers.data_page_offset)
+    with path.open("rb") as file:
+        return file.read(begin)
 
 
-def read_ranking(path: Path) -> Ranking:
-    """What `write_predictions` put beside the answers of a file. Raises ScoreError."""
-    table = read_predictions(path, ("id", "group", "scores"))
-    ids = tuple(table.column("id").to_pylist())
-    column = table.column("scores").combine_chunks()
-    column = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    offsets = np.from_dlpack(column.offsets).astype(np.int64)
-    scores = np.array(column.flatten().to_pylist(), dtype=np.float64)
-    groups = tuple(group or name for group, name in zip(table.column("group").to_pylist(), ids, strict=True))
-    return Ranking(ids, groups, scores, offsets - offsets[0])
+def _begins(path: Path, before: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return bool(before) and file.read(len(before)) == before
+    except OSError:
+        return False  # reading the table says why
+
+
+def ranked(task: Task) -> bool:
+    """True where the scores of all answers are read beside the answers."""
+    return task.parallel and task.kind in ("classify", "choose")
+
+
+def _ranking(column: pa.ChunkedArray) -> Ranking:
+    array = _one_array(column)
+    offsets, scores = np.from_dlpack(array.offsets).astype(np.int64), np.from_dlpack(array.flatten()).astype(np.float64)
+    return Ranking(scores, offsets - offsets[0])
+
+
+def _repeated(once: Ragged, times: int) -> Ragged:
+    """The same rows several times, one after the other."""
+    ends = once.offsets[1:] + once.offsets[-1] * np.arange(times, dtype=np.int64)[:, None]
+    return Ragged(once.names, np.tile(once.codes, times), np.concatenate([once.offsets[:1], ends.ravel()]))
 
 
 def _ragged(column: pa.ChunkedArray) -> Ragged:
     """A list<string> column as `Ragged`. Raises ScoreError for a null."""
-    import pyarrow as pa
-
-    array = column.combine_chunks()
-    array = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    array = _one_array(column)
     encoded = array.flatten().dictionary_encode()
     if array.null_count or encoded.null_count:
         raise ScoreError("the prediction file holds a null instead of a string")
     # Through DLPack: pyarrow's own to_numpy imports pandas where that is installed, a third of a second.
     offsets, codes = (np.from_dlpack(part).astype(np.int64) for part in (array.offsets, encoded.indices))
     return Ragged(tuple(encoded.dictionary.to_pylist()), codes, offsets - offsets[0])
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.ListArray:
+    import pyarrow as pa
+
+    array = column.combine_chunks()
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -23,6 +23,7 @@ Kind = Literal["seeds and items", "items only", "seeds only", "untrained", "seed
 
 LEVEL = 0.95
 RESAMPLES = 2000
+_FEWEST, _MOST_DRAWN = 500, 40_000_000  # resamples, and numbers drawn in all; with 500 a standard error is known to 3 %
 DUST = 1e-9  # points; differences below are rounding: equal predictions averaged in another order
 MIN_SEEDS = 3  # with fewer, the seed variance is not usable: a t quantile at 1 degree of freedom is 12.7
 _BLOCK = 8_000_000  # weights held at once
@@ -84,6 +85,11 @@ def bootstrap(num: Floats, den: Floats, resamples: int, rng: np.random.Generator
         above, below = weights @ num, weights @ den
         parts.append(100.0 * np.divide(above, below, out=np.zeros_like(above), where=below > 0))
     return np.concatenate(parts)
+
+
+def resamples_of(cells: int) -> int:
+    """How often items are resampled: `RESAMPLES`, in studies of more than 20,000 cells less often, so that what is drawn fits in memory."""
+    return min(RESAMPLES, max(_FEWEST, _MOST_DRAWN // max(cells, 1)))
 
 
 def combine(

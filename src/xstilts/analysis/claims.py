@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -311,8 +311,9 @@ def judge(
     by_model: dict[str, list[CellLike]] = {}
     for cell in cells:
         by_model.setdefault(cell.model, []).append(cell)
+    halves = cache(partial(_halves, results, task_of, rng, resamples))
     models = [
-        _Model(name, tuple(own), samples, results, (seen or {}).get(name, {}), claims.instead, task_of, rng, resamples)
+        _Model(name, tuple(own), samples, (seen or {}).get(name, {}), claims.instead, halves)
         for name, own in by_model.items()
         if len({cell.intermediate for cell in own}) > 1  # one that was scored after one choice alone says nothing of gains
     ]
@@ -336,12 +337,9 @@ class _Model:
     name: str
     cells: tuple[CellLike, ...]
     samples: Sequence[Sample]
-    results: Results
     seen: Mapping[str, str]
     instead: Mapping[str, tuple[str, ...]]
-    task_of: TaskOf
-    rng: np.random.Generator
-    resamples: int
+    halves: Callable[[], Mapping[str, tuple[Sample, Sample]]]  # by target; drawn when first asked for
 
     @cached_property
     def choices(self) -> dict[str, Choice]:
@@ -350,16 +348,6 @@ class _Model:
         for cell in self.cells:
             by_name.setdefault(cell.intermediate, []).append(cell)
         return {name: _choice(name, own) for name, own in by_name.items()}
-
-    @cached_property
-    def folds(self) -> tuple[tuple[Sample, Sample], ...]:
-        """Every target's items in two halves by a hash of the group, each with draws of its own."""
-        halves = []
-        for second in (False, True):
-            kept = [half for result in self.results.results if result.alone is None and (half := _half(result, second)) is not None]
-            halves.append(draw(Results(tuple(kept), self.results.missing), self.task_of, self.rng, self.resamples))
-        by_name = [{sample.task.name: sample for sample in half} for half in halves]
-        return tuple((by_name[0][name], by_name[1][name]) for name in by_name[0] if name in by_name[1])
 
     def finding(self, claim: Claim) -> Finding:
         """The claim's contrasts, and what they say together."""
@@ -506,8 +494,8 @@ class _Model:
         reasons: list[str] = []
         for sample in samples:
             name = sample.task.name
-            fits = [c for c in left if (self.name, c.name) in _pairs(sample) and not sample.same_data(self.name, c.name)]
-            bases = [c for c in right if (self.name, c.name) in _pairs(sample) and not sample.same_data(self.name, c.name)]
+            fits = [c for c in left if (self.name, c.name) in sample.pairs and not sample.same_data(self.name, c.name)]
+            bases = [c for c in right if (self.name, c.name) in sample.pairs and not sample.same_data(self.name, c.name)]
             gone = [f"{c.name} on {name} (same data)" for c in (*left, *right) if sample.same_data(self.name, c.name)]
             if not fits or not bases:
                 reasons += gone or [f"{name}: not scored after both"]
@@ -548,7 +536,7 @@ class _Model:
         """
         if not all(sample.known(own) for own in weights.values()):
             raise _Untestable(f"{sample.task.name}: the best choice is found on half of the items, and some scores came without items")
-        halves = next(((a, b) for a, b in self.folds if a.task.name == sample.task.name), None)
+        halves = self.halves().get(sample.task.name)
         if halves is None or not all(half.has(own) for half in halves for own in weights.values()):
             raise _Untestable(f"{sample.task.name}: too few items to find the best choice on one half")
         out = []
@@ -578,20 +566,43 @@ def best_by_others(values: Floats) -> list[int]:
     return [int(choice) for choice in rest.argmax(axis=0)]
 
 
-def _half(result: Result, second: bool) -> Result | None:
-    """The result on the items of every other group, by a hash of its name; None where no item is left."""
-    keep = np.array([(unit_hash(name, "claims") >= 0.5) == second for name in result.groups])
-    if not keep.any():
-        return None
-    number = np.cumsum(keep) - 1
-    items = keep[result.group_of]
+def _halves(results: Results, task_of: TaskOf, rng: np.random.Generator, resamples: int) -> Mapping[str, tuple[Sample, Sample]]:
+    """Every target's items in two halves by a hash of the group, each with draws of its own."""
+    drawn = []
+    for second in (False, True):
+        cut: dict[tuple[str, ...], _Cut] = {}
+        kept = []
+        for result in results.results:
+            if result.alone is not None:
+                continue
+            if result.groups not in cut:
+                cut[result.groups] = _cut(result.groups, second)
+            if cut[result.groups].names:
+                kept.append(_half(result, cut[result.groups]))
+        drawn.append({sample.task.name: sample for sample in draw(Results(tuple(kept), results.missing), task_of, rng, resamples)})
+    first, other = drawn
+    return {name: (first[name], other[name]) for name in first if name in other}
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """One half of some groups."""
+
+    keep: np.ndarray[tuple[int], np.dtype[np.bool_]]  # [groups]
+    number: np.ndarray[tuple[int], np.dtype[np.int64]]  # [groups], place among those that are kept
+    names: tuple[str, ...]  # of those that are kept; results of one target and language share this tuple
+
+
+def _cut(groups: tuple[str, ...], second: bool) -> _Cut:
+    keep = np.array([(unit_hash(name, "claims") >= 0.5) == second for name in groups])
+    return _Cut(keep, np.cumsum(keep) - 1, tuple(name for name, kept in zip(groups, keep.tolist(), strict=True) if kept))
+
+
+def _half(result: Result, cut: _Cut) -> Result:
+    """The result on the items of the groups that are kept."""
+    items = cut.keep[result.group_of]
     half = tuple(Items(each.metric, each.num[items], each.den[items]) for each in result.items[:1])
-    names = tuple(name for name, kept in zip(result.groups, keep.tolist(), strict=True) if kept)
-    return Result(result.cell, half, names, number[result.group_of[items]].astype(np.int64))
-
-
-def _pairs(sample: Sample) -> set[tuple[str, str]]:
-    return {(model, step) for model, step, _, _ in sample.cells}
+    return Result(result.cell, half, cut.names, cut.number[result.group_of[items]])
 
 
 def _missing(sample: Sample, model: str, step: str) -> list[str]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from xstilts.metrics.ranks import score_consistency
-from xstilts.scores import PREDICTIONS, CellLike, Find, Ranking, TaskOf, read_ranking
+from xstilts.scores import CellLike, Ranking, Result, Results, TaskOf, ranked
 from xstilts.stages import Pretrain, Pretrained
 from xstilts.stats import Floats, Interval, bootstrap, by_group, combine
 from xstilts.task import Task
@@ -30,18 +29,15 @@ class Consistency:
 
 
 def consistency(
-    cells: Iterable[CellLike], find: Find, task_of: TaskOf, rng: np.random.Generator, resamples: int
+    cells: Iterable[CellLike], results: Results, task_of: TaskOf, rng: np.random.Generator, resamples: int
 ) -> tuple[tuple[Consistency, ...], tuple[str, ...]]:
-    """RankC for classifying and choosing targets whose test items are parallel, and what was left out, with why.
-
-    `find(key)` gives the folder of a finished Predict entry, or None. Raises ScoreError for a file that is no prediction file.
-    """
-    by_target: dict[str, dict[tuple[str, str], dict[str, dict[int, CellLike]]]] = {}
+    """RankC for classifying and choosing targets whose test items are parallel, and what was left out, with why; in the cells' order."""
+    done = {_place(result.cell): result for result in results.results}
+    by_target: dict[str, dict[tuple[str, str], dict[str, dict[int, Result | None]]]] = {}
     for cell in cells:
-        task = task_of(cell.target)
-        if task.parallel and task.kind in ("classify", "choose"):
+        if ranked(task_of(cell.target)):
             own = by_target.setdefault(cell.target, {}).setdefault((cell.model, cell.intermediate), {})
-            own.setdefault(cell.language, {})[cell.seed] = cell
+            own.setdefault(cell.language, {})[cell.seed] = done.get(_place(cell))
     found: list[Consistency] = []
     left_out: list[str] = []
     for (target, choices), stream in zip(sorted(by_target.items()), rng.spawn(len(by_target)), strict=True):
@@ -50,10 +46,14 @@ def consistency(
             if first not in languages or len(languages) < 2:
                 continue
             try:
-                found += _of_choice(task_of(target), languages, find, stream, resamples)
+                found += _of_choice(task_of(target), languages, stream, resamples)
             except _LeftOut as why:
                 left_out.append(f"consistency of {target} with {first} after {intermediate} ({model}): {why}")
     return tuple(found), tuple(left_out)
+
+
+def _place(cell: CellLike) -> tuple[str, str, str, str, int]:
+    return (cell.target, cell.model, cell.intermediate, cell.language, cell.seed)
 
 
 class _LeftOut(Exception):
@@ -61,7 +61,7 @@ class _LeftOut(Exception):
 
 
 def _of_choice(
-    task: Task, languages: Mapping[str, Mapping[int, CellLike]], find: Find, rng: np.random.Generator, resamples: int
+    task: Task, languages: Mapping[str, Mapping[int, Result | None]], rng: np.random.Generator, resamples: int
 ) -> list[Consistency]:
     """Every language of one choice but the first, then their mean; items are resampled for all of them at once."""
     first = task.train_language
@@ -69,23 +69,22 @@ def _of_choice(
     seeds = sorted(languages[first])
     if any(sorted(languages[code]) != seeds for code in others):
         raise _LeftOut("its languages have not the same seeds")
-    read: dict[Path, Ranking] = {}
-    english = [_ranking(languages[first][seed], find, read) for seed in seeds]
-    group_of, groups = _groups(english[0])
+    english = [_read(languages[first][seed]) for seed in seeds]
+    group_of, groups = english[0][0].group_of, len(english[0][0].groups)
     columns: list[Floats] = []
     for code in others:
-        for seed, one in zip(seeds, english, strict=True):
-            other = _ranking(languages[code][seed], find, read)
-            if other.ids != english[0].ids or not np.array_equal(other.offsets, one.offsets):
+        for seed, (_, one) in zip(seeds, english, strict=True):
+            there, other = _read(languages[code][seed])
+            if there.ids != english[0][0].ids or not np.array_equal(other.offsets, one.offsets):
                 raise _LeftOut(f"its items in {code} are not those in {first}")
             columns.append(by_group(score_consistency(one.scores, other.scores, one.offsets), group_of, groups)[0])
     num = np.stack(columns, axis=1)
     den = np.repeat(np.bincount(group_of, minlength=groups).astype(np.float64)[:, None], num.shape[1], axis=1)
     values = (100 * num.sum(axis=0) / den.sum(axis=0)).reshape(len(others), len(seeds))
     sampled = bootstrap(num, den, resamples, rng).reshape(resamples, len(others), len(seeds))
-    cell = languages[first][seeds[0]]
+    cell = english[0][0].cell
     trained = not isinstance(cell.predict.model, Pretrained | Pretrain)
-    same = any(each.same_data for own in languages.values() for each in own.values())
+    same = any(each.cell.same_data for own in languages.values() for each in own.values() if each is not None)
 
     def row(code: str, per_seed: Floats, samples: Floats) -> Consistency:
         return Consistency(cell.model, cell.intermediate, task.name, code, combine(per_seed, samples, groups, trained), same)
@@ -94,18 +93,9 @@ def _of_choice(
     return [*single, row("", values.mean(axis=0), sampled.mean(axis=1))]
 
 
-def _ranking(cell: CellLike, find: Find, read: dict[Path, Ranking]) -> Ranking:
-    folder = find(cell.predict.key)
-    if folder is None:
+def _read(result: Result | None) -> tuple[Result, Ranking]:
+    if result is None:
         raise _LeftOut("cells are missing")
-    if folder not in read:
-        read[folder] = read_ranking(folder / PREDICTIONS)
-    found = read[folder]
-    if int(np.diff(found.offsets).min()) < 2:
+    if result.ranking is None or int(np.diff(result.ranking.offsets).min()) < 2:
         raise _LeftOut("its predictions hold no score of every answer")
-    return found
-
-
-def _groups(ranking: Ranking) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
-    names, group_of = np.unique(np.array(ranking.groups, dtype=np.str_), return_inverse=True)
-    return group_of.astype(np.int64), len(names)
+    return result, result.ranking

@@ -80,7 +80,7 @@ def by_language(samples: Iterable[Sample], known: Known, baseline: str = BASELIN
     seen: dict[str, Covariate] = {}
     for sample in samples:
         first = sample.task.train_language
-        for model, step in dict.fromkeys((model, step) for model, step, _, _ in sample.cells):
+        for model, step in sample.pairs:
             codes = [code for code in sample.languages(model, step) if code and code != first]
             covariates = list(known(model, sample.task.name, codes))
             same = sample.same_data(model, step)

@@ -844,7 +844,8 @@ def _open(*reasons: str) -> Finding:
 
 
 def _unread(evidence: Evidence) -> tuple[str, ...]:
-    return (f"{len(evidence.unread)} parts could not be read: {evidence.unread[0]}",) if evidence.unread else ()
+    many = len(evidence.unread)
+    return (f"{many} part{'s' if many > 1 else ''} could not be read: {evidence.unread[0]}",) if many else ()
 
 
 def _spread(items: Sequence[str], most: int) -> Sequence[str]:

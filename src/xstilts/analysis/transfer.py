@@ -146,16 +146,30 @@ class Sample:
         """The planned seeds of the cells of a contrast, ascending: imported cells may have others than the study's own."""
         return tuple(sorted(set[int]().union(*(self._seeds.get(place, frozenset()) for place in weights))))
 
+    @cached_property
+    def pairs(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
+        """(model, intermediate) in the order in which the plan names them, each with its planned languages as in `languages`."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for model, intermediate, language, _ in self.cells:
+            found.setdefault((model, intermediate), set()).add(language)
+        first = self.task.train_language
+        return {pair: tuple(sorted(own, key=lambda code: (code != first, code))) for pair, own in found.items()}
+
+    @cached_property
+    def _every(self) -> frozenset[str]:
+        return frozenset(language for own in self.pairs.values() for language in own if language)
+
+    @cached_property
+    def _same_data(self) -> frozenset[tuple[str, str]]:
+        return frozenset((model, intermediate) for (model, intermediate, _, _), cell in self.cells.items() if cell.same_data)
+
     def languages(self, model: str, intermediate: str) -> tuple[str, ...]:
         """The planned languages of one choice, the training language first, then by code; ("",) for a mean from elsewhere."""
-        first = self.task.train_language
-        own = {language for m, i, language, _ in self.cells if (m, i) == (model, intermediate)}
-        return tuple(sorted(own, key=lambda code: (code != first, code)))
+        return self.pairs.get((model, intermediate), ())
 
     def whole(self, model: str, intermediate: str) -> bool:
         """True when a choice has every language of the target, or a mean over them from elsewhere: no smaller mean is made."""
-        every = {language for _, _, language, _ in self.cells if language}
-        return set(self.languages(model, intermediate)) in ({""}, every)
+        return set(self.languages(model, intermediate)) in ({""}, self._every)
 
     def has(self, weights: Weights) -> bool:
         """True when every cell of the contrast is there for every seed."""
@@ -167,8 +181,11 @@ class Sample:
         seeds = self.seeds(weights)
         columns = [self.places[*place, seed] for place, _ in used for seed in seeds]
         trained = any(not isinstance(self.cells[*place, seed].predict.model, Pretrained | Pretrain) for place, _ in used for seed in seeds)
-        matrix = np.kron(np.array([[weight] for _, weight in used]), np.eye(len(seeds)))
-        return self.values[columns] @ matrix, self.sampled[:, columns] @ matrix, trained
+        by_place = np.array([weight for _, weight in used])
+        shape = len(used), len(seeds)
+        values = by_place @ self.values[columns].reshape(shape)
+        drawn = self.sampled.T[columns].reshape(len(used), -1)  # columns lie together: whole rows of the transpose are copied
+        return values, (by_place @ drawn).reshape(len(seeds), -1).T, trained
 
     def interval(self, weights: Weights) -> Interval:
         """The contrast's interval; `has(weights)` must be true."""
@@ -182,7 +199,7 @@ class Sample:
 
     def same_data(self, model: str, intermediate: str) -> bool:
         """True when models of this choice read more of the target's training material than the baseline does."""
-        return any(cell.same_data for (m, i, _, _), cell in self.cells.items() if (m, i) == (model, intermediate))
+        return (model, intermediate) in self._same_data
 
 
 def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True, crossed: bool = False) -> Interval:
@@ -325,11 +342,6 @@ def _draw_target(
     return Sample(task, metric, places, cells, np.array(values), drawn, groups, frozenset(alone))
 
 
-def _pairs(sample: Sample) -> list[tuple[str, str]]:
-    """(model, intermediate), in the order in which the plan names them."""
-    return list(dict.fromkeys((model, intermediate) for model, intermediate, _, _ in sample.cells))
-
-
 def language_mean(model: str, intermediate: str, languages: Sequence[str], weight: float = 1.0) -> dict[tuple[str, str, str], float]:
     """The contrast that is a choice's mean over languages."""
     return {(model, intermediate, language): weight / len(languages) for language in languages}
@@ -350,7 +362,7 @@ def gap_of(sample: Sample, model: str, intermediate: str) -> dict[tuple[str, str
 
 def _levels(samples: Iterable[Sample], left_out: list[str]) -> Iterable[Level]:
     for sample in samples:
-        for model, intermediate in _pairs(sample):
+        for model, intermediate in sample.pairs:
             same = sample.same_data(model, intermediate)
             whole = sample.whole(model, intermediate)
             if not whole:
@@ -375,8 +387,8 @@ def same_languages(sample: Sample, model: str, intermediate: str, baseline: str)
 
 def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
     for sample in samples:
-        for model, intermediate in _pairs(sample):
-            if intermediate in (baseline, UNTUNED) or (model, baseline) not in _pairs(sample):
+        for model, intermediate in sample.pairs:
+            if intermediate in (baseline, UNTUNED) or (model, baseline) not in sample.pairs:
                 continue
             before_of = dict(_by_language(sample, model, baseline))
             alike = same_languages(sample, model, intermediate, baseline)
@@ -405,10 +417,10 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
 
 def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> Iterable[Gain]:
     """The mean gain over targets of each intermediate; targets on the same data apart; seeds paired, items independent."""
-    pairs = dict.fromkeys(pair for sample in samples for pair in _pairs(sample) if pair[1] not in (baseline, UNTUNED))
+    pairs = dict.fromkeys(pair for sample in samples for pair in sample.pairs if pair[1] not in (baseline, UNTUNED))
     for model, intermediate in pairs:
         for same in (False, True):
-            chosen = [s for s in samples if (model, intermediate) in _pairs(s) and s.same_data(model, intermediate) == same]
+            chosen = [s for s in samples if (model, intermediate) in s.pairs and s.same_data(model, intermediate) == same]
             if not chosen:
                 continue
             parts = []
@@ -433,10 +445,10 @@ def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> I
 def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iterable[Gap]:
     for sample in samples:
         english = sample.task.train_language
-        if not any(english in sample.languages(*pair) for pair in _pairs(sample)):
+        if not any(english in sample.languages(*pair) for pair in sample.pairs):
             left_out.append(f"gap of {sample.task.name}: it has no {english} test rows")
             continue
-        for model, intermediate in _pairs(sample):
+        for model, intermediate in sample.pairs:
             after, before = gap_of(sample, model, intermediate), gap_of(sample, model, baseline)
             if after is None or not sample.has(after):
                 left_out.append(f"gap of {sample.task.name} after {intermediate} ({model}): languages or cells are missing")
@@ -479,14 +491,14 @@ def _trends(
     """Least-squares slopes over log2(parameters): the intervals hold for these models, not for models in general; and what lies beyond."""
     trends: list[Trend] = []
     beyond: list[Beyond] = []
-    sized = [m for m in dict.fromkeys(model for sample in samples for model, _ in _pairs(sample)) if m in parameters]
+    sized = [m for m in dict.fromkeys(model for sample in samples for model, _ in sample.pairs) if m in parameters]
     every = ladders(sized, parameters, series)
     apart = [m for m in sized if not any(m in own for own in every)]
     if apart and len({parameters[m] for m in sized}) > 1:
         why = "no other size was pretrained on the same data, with the same tokenizer and as many updates, or nothing says so"
         left_out.append(f"trend over model size of {', '.join(apart)}: {why}")
     for sample in samples:
-        pairs = _pairs(sample)
+        pairs = sample.pairs
         for intermediate, own in ((i, own) for i in dict.fromkeys(i for _, i in pairs) for own in every):
             models = _comparable(sample, [m for m in own if {(m, intermediate), (m, baseline)} <= set(pairs)], intermediate, baseline)
             if len({parameters[m] for m in models}) < 2:

@@ -9,12 +9,14 @@ end of input (whoever started them is gone) ends them at once, and their events 
 from __future__ import annotations
 
 import json
+import os
 import queue
 import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -29,6 +31,7 @@ from xstilts.store import Store, write_json
 
 JOB = "ranks.json"  # in the draft of a stage while its ranks are at work: what they, here and on other hosts, have to know
 LOOK = 0.2  # seconds between two looks at whether to stop
+ALONE = 30.0  # seconds that ranks of another host have to end once the first host has ended the training
 # what torchrun says last, of the process that failed first
 _CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+).*?exitcode\s*: (-?\d+)", re.DOTALL)
 
@@ -79,13 +82,16 @@ def launch(
 
 def join(path: Path, layout: Layout, stop: Callable[[], bool]) -> bool:
     """Lend this host's processes to the training whose job lies at `path`; True when it ended well. For hosts other than the first."""
-    return _watched(path, layout, lambda progress: None, lambda: stop() or not path.exists())[1] == 0
+    return _watched(path, layout, lambda progress: None, lambda: stop() or not path.exists(), lambda: not path.exists())[1] == 0
 
 
 def _watched(
-    path: Path, layout: Layout, emit: Callable[[Progress], None], stop: Callable[[], bool]
+    path: Path, layout: Layout, emit: Callable[[Progress], None], stop: Callable[[], bool], alone: Callable[[], bool] = lambda: False
 ) -> tuple[list[dict[str, Any]], int, str]:
-    """Run the ranks of this host to their end: their events (but for progress), torchrun's exit code, the last standard error."""
+    """Run the ranks of this host to their end: their events (but for progress), torchrun's exit code, the last standard error.
+
+    Where `alone()` stays true the first host has ended: ranks that wait for it, perhaps to meet it, are ended too.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", *_options(layout), "-m", "xstilts.executors.rank", str(path)],
         stdin=subprocess.PIPE,
@@ -106,7 +112,12 @@ def _watched(
         listener.start()
     events: list[dict[str, Any]] = []
     asked = False
+    met = time.monotonic()
     while True:
+        if not alone():
+            met = time.monotonic()
+        elif time.monotonic() - met > ALONE and process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
         if not asked and stop():
             asked = True
             try:

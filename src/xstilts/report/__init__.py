@@ -22,7 +22,7 @@ from xstilts.report.latex import latex
 from xstilts.report.text import claims_table, comparison, markdown, table
 from xstilts.report.view import View
 from xstilts.scores import CellLike, Find, Result, Results, TaskOf
-from xstilts.stats import RESAMPLES
+from xstilts.stats import resamples_of
 from xstilts.tasks import task as find_task
 
 if TYPE_CHECKING:
@@ -42,22 +42,24 @@ def evaluate(
     find: Find,
     rng_seed: int = 0,
     task_of: TaskOf = find_task,
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
     given: Iterable[Result] = (),
     claims: Claims | None = None,
 ) -> Report:
     """The scores of the finished cells and what they say. The same cells, predictions and seed give the same report.
 
-    `given` are results that need no prediction file (imported scores); `claims` are tested where they are given.
+    `given` are results that need no prediction file (imported scores); `claims` are tested where they are given. `resamples` is that of
+    `stats.resamples_of` where none is given.
     """
     asked, known = tuple(cells), tuple(given)
+    resamples = resamples or resamples_of(len(asked) + len(known))
     found_here = scores.load(asked, find, task_of)
     results = Results((*found_here.results, *known), found_here.missing)
     planned = (*asked, *(result.cell for result in known))
     samples = transfer.draw(results, task_of, np.random.default_rng(rng_seed), resamples)
     found = transfer.transfer_of(samples, facts.parameters, facts.series)
     # streams of their own, so that the others stay as they are
-    alike, left_out = consistency(asked, find, task_of, np.random.default_rng((rng_seed, 1)), resamples)
+    alike, left_out = consistency(asked, found_here, task_of, np.random.default_rng((rng_seed, 1)), resamples)
     found = replace(found, left_out=(*found.left_out, *left_out))
     rows = scores.scores_of(facts.study, results)
     tasks = {name: task_of(name) for name in dict.fromkeys(cell.target for cell in planned)}

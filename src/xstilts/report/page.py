@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 from xstilts.analysis.transfer import BASELINE, Gain
@@ -52,7 +53,7 @@ def page(report: Report, drawings: Drawings) -> str:
     )
     environment.filters.update(
         amount=amount, bounds=bounds, duration=duration, half=half, number=number, signed=signed, size=size, language=name, family=family,
-        parts_read=parts_read, chosen=chosen, left_out=left_out, judged=judged, effect_lines=effect_lines,
+        code=_code, parts_read=parts_read, chosen=chosen, left_out=left_out, judged=judged, effect_lines=effect_lines,
     )
     view = View(report)
     standing = {
@@ -92,3 +93,10 @@ def page(report: Report, drawings: Drawings) -> str:
         stability_words=stability_words(report),
         stability_table=stability_table(report),
     )
+
+
+def _code(text: str) -> str:
+    """A text as HTML, what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

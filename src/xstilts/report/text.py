@@ -391,7 +391,9 @@ def _gain(view: View, model: str, step: str, target: str) -> str:
 
 def _mean(view: View, model: str, step: str) -> str:
     row = view.means.get((model, step, False))
-    return "" if row is None else f"{signed(row.gain.estimate)} [{bounds(row.gain)}], {len(row.targets)} targets"
+    if row is None:
+        return ""
+    return f"{signed(row.gain.estimate)} [{bounds(row.gain)}], {len(row.targets)} target{'s' if len(row.targets) > 1 else ''}"
 
 
 def _gap_lines(view: View, model: str, at: str) -> Iterable[str]:

@@ -222,6 +222,9 @@ def _unsaid(row: Answer) -> str:
     )
 
 
+LISTED = 8  # choices that the verdict names one by one; the table has them all
+
+
 def _count(number: int, one: str, many: str = "") -> str:
     return f"{number or 'no'} {one if number == 1 else many or one + 's'}"
 
@@ -250,11 +253,18 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
         )
         if rows:
             each = listed([f"{r.intermediate} by {number(abs(r.gain.estimate))} points ({bounds(r.gain)})" for r in rows])
-            over = f"over {len(rows[0].targets)} targets" if len({r.targets for r in rows}) == 1 else "over its targets"
+            every = {row.targets for row in rows}
+            over = f"over {len(rows[0].targets)} targets" if len(every) == 1 else "over its targets"
+            over = f"on {rows[0].targets[0]}" if len(every) == len(rows[0].targets) == 1 else over
             out.append(f"Intermediate training {word} the mean score {over}: {each}.")
     rest = [row for row in own if row not in standing]
     if rest:
         each = listed([f"{r.intermediate} ({bounds(r.gain)})" for r in rest])
+        if len(rest) > LISTED:
+            gains, ends = [r.gain.estimate for r in rest], [end for r in rest for end in (r.gain.low, r.gain.high)]
+            within = f"every interval within {signed(min(ends))} and {signed(max(ends))}"
+            spread = f"means from {signed(min(gains))} to {signed(max(gains))}, {within}"
+            each = f"{'the other ' if out else ''}{len(rest)} choices ({spread})"
         least = number(max(detectable(r.gain) for r in rest))
         seen = f"effects below about {least} points could not have been seen with these seeds and items."
         corrected = " after Holm's correction" if any(r.gain.sign for r in rest) else ""
