@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from xstilts.errors import StudyError
+from xstilts.errors import DataError, StudyError
+from xstilts.plan import make_plan
 from xstilts.study import parse_study, read_study, ready_made
 
 BASE: dict[str, Any] = {"name": "s", "models": ["m"], "intermediates": ["none"], "targets": ["a"], "seeds": [1]}
@@ -84,6 +85,14 @@ def test_files_that_are_no_study_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ready_made())
 def test_every_ready_made_study_is_read(name: str) -> None:
     assert read_study(name).name == name
+
+
+@pytest.mark.parametrize("name", [name for name in ready_made() if name.endswith("-full")])
+def test_full_studies_lack_nothing_but_rows_offline(name: str, tmp_path: Path) -> None:
+    study = read_study(name)
+    assert study.question and study.notes and study.answers and read_study(name.removesuffix("-full")).answers
+    with pytest.raises(DataError, match="not found under"):
+        make_plan(study, tmp_path, lambda path: "0", device="cuda")
 
 
 def test_a_misspelt_key_is_said_before_the_one_that_is_then_missing() -> None:
