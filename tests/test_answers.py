@@ -129,6 +129,7 @@ def test_a_point_beyond_the_line_is_covered(count: int) -> None:
     assert (exact.estimate, exact.low, exact.high) == pytest.approx((40.0 + 3.0 * (count + 1),) * 3)
 
 
+@pytest.mark.slow
 def test_a_trend_is_drawn_out_by_two_doublings_and_marked(tmp_path: Path) -> None:
     sizes = {"s": 1_000_000, "m": 2_000_000, "l": 4_000_000, "xl": 8_000_000}
     cells = make_study(tmp_path, {"none": -20.0}, tuple(sizes), ("nli",), (0,), items=100, size_step=4.0, noise=0.3)

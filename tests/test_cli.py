@@ -126,7 +126,7 @@ def test_a_study_from_start_to_end(place, xstilts):
     last = out.splitlines()[-1]
     assert last == f"done: {STAGES} stages run, 0 reused; report: {place}/reports/toy/index.html"
     assert sorted(os.listdir("reports/toy")) == [
-        *("costs.csv", "index.html", "languages.csv", "report.json", "report.md", "report.tex", "scores.csv", "transfer.csv")
+        *("answers.csv", "costs.csv", "index.html", "languages.csv", "report.json", "report.md", "report.tex", "scores.csv", "transfer.csv")
     ]
     scores = Path("reports/toy/scores.csv").read_bytes()
     assert (
@@ -465,6 +465,7 @@ def test_submit_writes_what_score_reads(finished, xstilts):
     assert answer["files"] == 8 and answer["folders"][0] == "again/tiny/none/seed-1" and answer["notes"] == []
 
 
+@pytest.mark.slow
 def test_submit_refuses_parts(finished, xstilts):
     less = STUDY.replace(', "tatoeba"', "")
     Path("capped.toml").write_text(less + "test = 5\n")
@@ -517,6 +518,7 @@ def test_imported_predictions_are_scored_like_our_own(finished, xstilts):
     assert report_of(finished, xstilts)[1] == scores
 
 
+@pytest.mark.slow
 def test_an_imported_step_of_the_studys_own_model(finished, xstilts):
     write(finished / "elsewhere" / "xnli" / "test-de.tsv", "entailment\n" * 12)
     write(finished / "elsewhere" / "xnli" / "test-en.tsv", "neutral\n" * 12)
@@ -532,6 +534,7 @@ def test_an_imported_step_of_the_studys_own_model(finished, xstilts):
     assert len(report_of(finished, xstilts)[1]) == len(scores), "imported again, it takes its own place"
 
 
+@pytest.mark.slow
 def test_imported_scores_have_no_items(finished, xstilts):
     row = """model = "large"\nparameters = 1000\nsource = "a table"\n[scores]\nxnli = 79.2\ntatoeba = {de = 57.0}\nudpos = 72\n"""
     Path("row.toml").write_text(f'series = "theirs"\n{row}')
@@ -556,6 +559,7 @@ def test_imported_scores_have_no_items(finished, xstilts):
     assert abs(float(slope) - 1.0) < 1e-9
 
 
+@pytest.mark.slow
 def test_scores_of_another_study_are_imported(finished, xstilts):
     before = report_of(finished, xstilts)
     shutil.copy("reports/toy/scores.csv", "theirs.csv")
@@ -616,6 +620,7 @@ def test_bad_imported_predictions(finished, xstilts):
     assert not Path("xstilts-store/imports").exists()
 
 
+@pytest.mark.slow
 def test_tatoebas_labels_say_in_which_order_the_candidates_stood(finished, xstilts):
     write(finished / "x" / "tatoeba" / "test-de.tsv", "4\n3\n2\n1\n1\n")
     write(finished / "shuffled" / "tatoeba" / "test-de.tsv", "4\n3\n2\n1\n0\n")

@@ -243,7 +243,7 @@ def test_a_saved_state_of_another_form_is_not_resumed(tmp_path: Path) -> None:
     assert (tmp_path / "d/out/encoder/model.safetensors").read_bytes() == (tmp_path / "whole/out/encoder/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["classify", *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 def test_every_kind_learns_and_a_stopped_training_goes_on_to_the_same_bits(tmp_path: Path, kind: Kind) -> None:
     start, task = make_model(tmp_path / "m"), toy_task(kind)
     recipe = replace(RECIPE, selections=3)

@@ -259,6 +259,7 @@ def test_an_image_goes_through_the_tower_once(data: Path, tmp_path: Path, monkey
     assert len(calls) == 2 * (12 + 3 + 6) - 1
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_and_a_stored_one_answers_as_it_did(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = planned_on(data)
     whole, halted = Bench(data), Bench(data, "halted")

@@ -197,6 +197,7 @@ def test_the_same_rows_on_every_machine(task: str, part: str, code: str, digest:
     assert hashlib.sha256(repr(rows(task, part, code)).encode()).hexdigest()[:16] == digest
 
 
+@pytest.mark.slow
 def test_errors_and_files() -> None:
     source = TASK["nli"].source
     with pytest.raises(DataError, match=r'no split "tests".*did you mean "test"'):
@@ -216,6 +217,7 @@ def test_errors_and_files() -> None:
 # --- nothing of the test in training ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [name for name in TASK if name != "retrieval"])
 def test_parts_share_no_group_no_combination_and_not_all_patterns(task: str) -> None:
     groups: dict[str, set[str]] = {part: {item.group for item in items(task, part)} for part in ("train", "dev", "test")}
@@ -418,6 +420,7 @@ def test_people_of_one_text_share_a_gender_so_that_no_form_tells_who() -> None:
         assert {c.filler("s") for c in clauses} <= set(have.people["f"]) or {c.filler("s") for c in clauses} <= set(have.people["m"])
 
 
+@pytest.mark.slow
 def test_the_page_for_readers_is_up_to_date() -> None:
     folder = Path(__file__).parent.parent
     written = runpy.run_path(str(folder / "scripts" / "mini_docs.py"))["page"]()

@@ -134,8 +134,8 @@ def test_activations_computed_again_give_the_same_bits(tmp_path, monkeypatch):
     start, calls = make_model(tmp_path / "m"), []
     load = hf.load_encoder
 
-    def counted(*given):
-        encoder = load(*given)
+    def counted(*given, **more):
+        encoder = load(*given, **more)
         hf.layers(encoder)[0].attention.register_forward_hook(lambda *_: calls.append(1))
         return encoder
 

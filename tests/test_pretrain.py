@@ -454,6 +454,7 @@ WRITERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", WRITERS)
 def test_models_that_write_learn_and_go_on_to_the_bit(family: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = WRITERS[family]
@@ -497,6 +498,7 @@ def test_layers_of_a_taken_over_body(data: Path, tmp_path: Path) -> None:
         stage(replace(config, model=replace(config.model, take=(0, 3))), data, RUNTIME)
 
 
+@pytest.mark.slow
 def test_translation_ranking_brings_translations_together(data: Path, tmp_path: Path) -> None:
     ranking = (Objective("align", batch=24, scale=10.0, neighbours=True),)
     config = replace(CONFIG, steps=150, objective=ranking, model=replace(CONFIG.model, dropout=0.0), lr=3e-3)

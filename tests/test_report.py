@@ -124,6 +124,7 @@ def test_trend_is_the_slope_per_doubling(tmp_path: Path) -> None:
     assert not analyse(cells, finder(tmp_path)).trends  # sizes unknown
 
 
+@pytest.mark.slow
 def test_no_trend_goes_through_models_that_were_pretrained_unlike(tmp_path: Path) -> None:
     sizes = {"s": 1_000_000, "m": 4_000_000, "l": 16_000_000, "other": 2_000_000, "unknown": 8_000_000}
     cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, tuple(sizes), targets=("nli",), items=20)
@@ -187,6 +188,7 @@ def test_verdict_says_what_was_planted_and_no_more(planted: tuple[list[Cell], Pa
     assert "could not have been seen" in text
 
 
+@pytest.mark.slow
 def test_a_verdict_on_many_choices_names_those_that_stand_alone(tmp_path: Path) -> None:
     gains = {"none": 0.0, "help": 9.0, **{f"idle{n}": 0.0 for n in range(9)}}
     cells = make_study(tmp_path, gains, targets=("nli",), items=60, noise=0.5)
@@ -253,6 +255,7 @@ def full_report(planted: tuple[list[Cell], Path]) -> Report:
     return report_of(*planted, facts)
 
 
+@pytest.mark.slow
 def test_the_same_cells_give_the_same_bytes(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
     cells, folder = planted
     write_report(full_report(planted), tmp_path / "a")

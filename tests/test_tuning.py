@@ -369,8 +369,8 @@ def test_families_whose_attention_takes_no_prompts_say_so(tmp_path: Path, monkey
         asked()
     load = hf.load_encoder
 
-    def bare(*given: Any) -> Any:
-        encoder = load(*given)
+    def bare(*given: Any, **more: Any) -> Any:
+        encoder = load(*given, **more)
         for module in encoder.modules():
             vars(module).pop("is_causal", None)
         return encoder
@@ -442,6 +442,7 @@ def test_soft_prompts_are_no_part_of_a_merge(planned: Any) -> None:
         planned(intermediates=["soup"], merges={"soup": {"of": ["mini-ner", "mini-qa"]}}, recipes={"mini-ner": {"tuning": "prompt"}})
 
 
+@pytest.mark.slow
 def test_what_an_adapter_needs_is_reckoned_small(planned: Any, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     trained: dict[str, int] = {}
