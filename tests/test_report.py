@@ -188,6 +188,18 @@ def test_verdict_says_what_was_planted_and_no_more(planted: tuple[list[Cell], Pa
     assert "could not have been seen" in text
 
 
+def test_a_verdict_says_what_was_not_learnt_and_what_is_all_same_data(planted: tuple[list[Cell], Path], tmp_path: Path) -> None:
+    report = report_of(*planted)
+    learnt = [replace(row, failed=(), unclear=()) for row in report.stability]
+    assert "Read with care" not in dict(verdict(replace(report, stability=tuple(learnt))))
+    half = [replace(row, unclear=(0, 1)) for row in learnt]  # of four seeds
+    assert "Read with care" not in dict(verdict(replace(report, stability=tuple(half))))
+    most = [replace(row, unclear=(0, 1, 3)) for row in learnt]
+    assert dict(verdict(replace(report, stability=tuple(most))))["Read with care"].startswith("On nli 12 of 16 runs cannot be told")
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 2.0}, targets=("nli",), items=20, same_data=frozenset({("nli", "nli")}))
+    assert "Every choice has read more" in dict(verdict(report_of(cells, tmp_path)))[""]
+
+
 @pytest.mark.slow
 def test_a_verdict_on_many_choices_names_those_that_stand_alone(tmp_path: Path) -> None:
     gains = {"none": 0.0, "help": 9.0, **{f"idle{n}": 0.0 for n in range(9)}}

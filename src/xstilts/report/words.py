@@ -141,7 +141,23 @@ def verdict(report: Report) -> tuple[tuple[str, str], ...]:
     found = report.transfer
     if not found.levels:
         return (("", "No target has been scored yet."),)
-    return (*((("Answer", text)) for text in answered(report)), *_verdict(report))
+    care = _not_learnt(report)
+    return (*((("Answer", text)) for text in answered(report)), *_verdict(report), *([("Read with care", care)] if care else []))
+
+
+def _not_learnt(report: Report) -> str:
+    """The targets that most runs may not have learnt at all: differences between such runs say little."""
+    parts = []
+    for target in dict.fromkeys(row.target for row in report.stability):
+        rows = [row for row in report.stability if row.target == target and row.runs]
+        runs, unclear = sum(row.runs for row in rows), sum(len(row.unclear) for row in rows)
+        if 2 * unclear > runs:
+            parts.append(f"on {target} {unclear} of {_count(runs, 'run')}")
+    if not parts:
+        return ""
+    said = listed(parts)
+    more = "cannot be told from always giving the most frequent label, in the training language"
+    return f"{said[0].upper()}{said[1:]} {more}: gains there say little of a task that is learnt."
 
 
 def _verdict(report: Report) -> tuple[tuple[str, str], ...]:
@@ -281,7 +297,8 @@ def _of_model(found: Transfer, model: str, report: Report) -> list[str]:
             top = max(stand, key=lambda row: abs(row.gain.estimate))
             text += f"; the largest is {top.intermediate} → {top.target}, {signed(top.gain.estimate)} ({bounds(top.gain)})"
         out.append(text + ".")
-    return out
+    alone = "Every choice has read more of its targets' own training material than the baseline (same data)"
+    return out or [f"{alone}: the gains are in the table, and no verdict rests on them."]
 
 
 def _size_sentences(report: Report) -> str:
