@@ -608,9 +608,8 @@ def _half(result: Result, cut: _Cut) -> Result:
 def _missing(sample: Sample, model: str, step: str) -> list[str]:
     """The planned cells of a choice that are not there, one line a seed."""
     gone: dict[int, list[str]] = {}
-    for place in sample.cells:
-        if place[:2] == (model, step) and place not in sample.places:
-            gone.setdefault(place[3], []).append(place[2])
+    for code, seed in sample.absent.get((model, step), ()):
+        gone.setdefault(seed, []).append(code)
     return [f"{step} → {sample.task.name}, seed {seed}: {' '.join(codes)}" for seed, codes in sorted(gone.items())]
 
 

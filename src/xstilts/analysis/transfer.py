@@ -156,6 +156,15 @@ class Sample:
         return {pair: tuple(sorted(own, key=lambda code: (code != first, code))) for pair, own in found.items()}
 
     @cached_property
+    def absent(self) -> Mapping[tuple[str, str], list[tuple[str, int]]]:
+        """(model, intermediate) of the planned cells that are not there, each with their languages and seeds in the cells' order."""
+        found: dict[tuple[str, str], list[tuple[str, int]]] = {}
+        for model, intermediate, language, seed in self.cells:
+            if (model, intermediate, language, seed) not in self.places:
+                found.setdefault((model, intermediate), []).append((language, seed))
+        return found
+
+    @cached_property
     def _every(self) -> frozenset[str]:
         return frozenset(language for own in self.pairs.values() for language in own if language)
 
