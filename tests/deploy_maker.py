@@ -18,6 +18,7 @@ from xstilts.models import shipped
 from xstilts.rows import part_rows
 from xstilts.stages import Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
 from xstilts.store import Store
+from xstilts.task import Part
 from xstilts.tasks import task
 
 TASKS = {"classify": "mini-nli", "choose": "mini-choice", "tag": "mini-pos", "span": "mini-qa"}
@@ -26,8 +27,8 @@ LANGUAGES = ("en", "ja")
 ROWS = 12
 
 
-def _rows(name: str, part: str, language: str) -> Rows:
-    return part_rows(task(name), part, language, task(name).parts, ROWS, DATA, lambda path: "")  # type: ignore[arg-type]
+def _rows(name: str, part: Part, language: str) -> Rows:
+    return part_rows(task(name), part, language, task(name).parts, ROWS, DATA, lambda path: "")
 
 
 def make_model_in(store: Path, names: Sequence[str], pool: str = "first", bert: bool = False, length: int = 48) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,9 @@ GAINS = {"none": 0.0, "english": 2.0, "many": 10.0}
 ASKED = (Asked("gap", "large", "small"), Asked("gain", "large", "small"), Asked("score", "many", "english", by="family"))
 
 
-def asked_of(folder: Path, asked: tuple[Asked, ...], gains: Mapping[str, float], seeds: int, **facts: object) -> Report:
+def asked_of(folder: Path, asked: tuple[Asked, ...], gains: Mapping[str, float], seeds: int, **facts: Any) -> Report:
     cells = make_study(folder, gains, ("small", "large"), ("nli", "match"), range(seeds), items=80, noise=0.5, closing=1.5)
-    return evaluate(Facts("toy", asked=asked, **facts), cells, finder(folder), task_of=task_of, resamples=300)  # type: ignore[arg-type]
+    return evaluate(Facts("toy", asked=asked, **facts), cells, finder(folder), task_of=task_of, resamples=300)
 
 
 @pytest.fixture(scope="module")

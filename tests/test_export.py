@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def keys(store: Path) -> dict[str, str]:
     return dict(every_kind(store))
 
 
-def refused(words: str, function, *given) -> str:  # type: ignore[no-untyped-def]
+def refused(words: str, function: Callable[..., object], *given: object) -> str:
     with pytest.raises((ModelError, StoreError), match=words) as error:
         function(*given)
     return str(error.value)
@@ -133,10 +135,10 @@ def test_what_differs_is_refused_and_leaves_nothing(
     found = found_in(store, keys["tag"])
     honest = graph.write_torch
 
-    def off(module: graph.Graph, *given: object) -> str:
+    def off(module: graph.Graph, *given: Any) -> str:
         with torch.no_grad():
             module.head.out.bias += 0.01
-        return honest(module, *given)  # type: ignore[arg-type]
+        return honest(module, *given)
 
     monkeypatch.setattr(graph, "write_torch", off)
     rest = (tmp_path / "out", DATA, ROWS)

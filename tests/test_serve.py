@@ -86,7 +86,8 @@ class Noting:
 def started(engine: Noting, most: int = 50, bound: float = 0.1) -> tuple[Batcher, Callable[..., None], list[Any]]:
     """A batcher that has a first job in hand, a function that hands it more, and what came back."""
     outcomes: list[Any] = []
-    batcher = Batcher({"t": engine, "u": engine}, bound, most)  # type: ignore[dict-item]
+    engines: dict[str, Any] = {"t": engine, "u": engine}  # stands in for an engine
+    batcher = Batcher(engines, bound, most)
 
     def ask(*texts: str, task: str = "t", deadline: float = float("inf")) -> None:
         batcher.submit(Job(task, [Text("", text) for text in texts], outcomes.append, deadline))

@@ -286,7 +286,10 @@ def _before_answers(path: Path) -> bytes:
         about = file.metadata
         if about.num_row_groups != 1:
             return b""
-        answers = about.row_group(0).column(_COLUMNS.index("pred"))
+        columns = [about.row_group(0).column(place) for place in range(len(_COLUMNS))]
+        if tuple(column.path_in_schema.split(".")[0] for column in columns) != _COLUMNS:
+            return b""
+        answers = columns[-1]
         begin = min(answers.data_page_offset, answers.dictionary_page_offset or answers.data_page_offset)
     with path.open("rb") as file:
         return file.read(begin)

@@ -47,8 +47,8 @@ def answers(
     """
     found: list[Answer] = []
     left_out: list[str] = []
+    pairs = dict.fromkeys(pair for sample in samples for pair in sample.pairs)
     for one in asked:
-        pairs = dict.fromkeys((model, step) for sample in samples for model, step, _, _ in sample.cells)
         of_models = any(model == one.first for model, _ in pairs)
         alike = not of_models or (one.first in series and series[one.first] == series.get(one.second))
         for place in sorted({step if of_models else model for model, step in pairs}, key=order.index):
@@ -56,7 +56,7 @@ def answers(
                 continue
             left, right = ((one.first, place), (one.second, place)) if of_models else ((place, one.first), (place, one.second))
             for same in (False, True):
-                own = [s for s in samples if {left, right} <= _choices(s) and _same(s, left, right) == same and _has(s, one, left)]
+                own = [s for s in samples if {left, right} <= s.pairs.keys() and _same(s, left, right) == same and _has(s, one, left)]
                 parts = [(s, weights) for s in own if (weights := _difference(s, one, left, right, baseline)) is not None]
                 for lacking in (s for s in own if not any(s is there for there, _ in parts)):
                     why = "cells, languages or seeds are missing on one side"
@@ -76,10 +76,6 @@ def answers(
                     names = tuple(s.task.name for s, _ in parts)
                     found.append(Answer(one, place, "", "", "headline", mean, names, same, of_models, alike))
     return tuple(found), tuple(left_out)
-
-
-def _choices(sample: Sample) -> set[Choice]:
-    return {(model, step) for model, step, _, _ in sample.cells}
 
 
 def _has(sample: Sample, asked: Asked, choice: Choice) -> bool:

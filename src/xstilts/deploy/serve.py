@@ -379,6 +379,7 @@ class _Protocol(H11Protocol):
     arrive: float  # seconds
     _timer: asyncio.TimerHandle | None = None
 
+    # uvicorn's own signature, which is narrower than that of asyncio's protocols
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._timer = self.loop.call_later(self.arrive, self._late)

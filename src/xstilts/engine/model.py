@@ -72,10 +72,15 @@ def load_head(folder: Path, encoder: PreTrainedModel, task: Task, rate: float = 
     return head
 
 
-def fresh_head(encoder: PreTrainedModel, task: Task, rate: float, generator: torch.Generator, start: Path) -> nn.Module:
-    """A new head. The vocabulary head of MLM is part of pretraining: it is taken over where `start` brings one."""
+def first_head(encoder: PreTrainedModel, task: Task, rate: float, generator: torch.Generator, start: Path, kept: bool) -> nn.Module:
+    """The head that a training begins with: the one of `start` where it is kept, else a new one.
+
+    The vocabulary head of MLM is part of pretraining: it is taken over wherever `start` brings one.
+    """
     from xstilts.engine.heads import fresh
 
+    if kept and task.kind != "mask":
+        return load_head(start, encoder, task, rate)
     head = fresh(TRAINS[task.kind].head(encoder, task, rate), generator)
     if task.kind == "mask" and (known := vocabulary_head(start)):
         head.load_state_dict(known)

@@ -120,10 +120,8 @@ def train(
     headed = tasks if as_text is None else {}
     kept = heads_of(stage.start) if stage.heads == "kept" else frozenset()
     heads = {
-        name: models.load_head(start.folder, encoder, task, recipe.dropout) if name in kept and task.kind != "mask"
-        else models.fresh_head(encoder, task, recipe.dropout, generator, start.folder)
-        for name, task in headed.items()
-    }  # fmt: skip
+        name: models.first_head(encoder, task, recipe.dropout, generator, start.folder, name in kept) for name, task in headed.items()
+    }
     draws = Draws(recipe.dropout, stage.seed)
     whole = Whole(encoder, heads)
     size = {"parameters": hf.parameters_of(whole), "trained": sum(p.numel() for p in keep.trained(whole).values())}

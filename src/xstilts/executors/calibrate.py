@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from xstilts import arithmetic
 
@@ -69,11 +70,11 @@ def main(asked: str) -> None:
     train(large)
     took = _took(update, device)
     training = [arithmetic.training(shape, arithmetic.Tuning(), n, n * LENGTH) for n in tokens]
-    trained = [_took(lambda rows=rows: train(rows), device) for rows in (SMALL, large)]  # type: ignore[misc]
+    trained = [_took(partial(train, rows), device) for rows in (SMALL, large)]
     rate, launch = _line(training, trained)
     model.eval()
     prediction = [arithmetic.forward(shape, n, n * LENGTH) for n in tokens]
-    predicted = [_took(lambda rows=rows: predict(rows), device) for rows in (SMALL, large)]  # type: ignore[misc]
+    predicted = [_took(partial(predict, rows), device) for rows in (SMALL, large)]
     other, start = _line(prediction, predicted)
     numbers = sum(p.numel() for p in model.parameters())
     print(json.dumps({"training": rate, "prediction": other, "launch": launch / layers, "start": start / layers, "update": took / numbers}))
