@@ -82,12 +82,10 @@ def test_padded_families_get_the_same_states(tmp_path: Path, monkeypatch: pytest
 
 
 def test_packed_attention_has_the_gradients_of_attention_row_by_row() -> None:
-    lengths = np.array([9, 8, 8, 3, 1])
-    plan = packed.layout(lengths, "cpu")
-    assert [group.shape for group in plan.groups] == [(5, 9)]
-    plan = packed.layout(np.array([40, 39, 12, 12]), "cpu")
-    assert [(group.shape, group.mask is None) for group in plan.groups] == [((2, 40), False), ((2, 12), True)]
+    plan = packed.layout(np.array([150, 145, 48, 48, 9, 1]), "cpu")
+    assert [(group.shape, group.mask is None) for group in plan.groups] == [((2, 160), False), ((2, 48), True), ((2, 16), False)]
     lengths = np.array([40, 39, 12, 12])
+    plan = packed.layout(lengths, "cpu")
     draw = torch.Generator().manual_seed(0)
     values = [torch.randn(1, 2, 103, 4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn(1, 103, 2, 4, generator=draw, dtype=torch.float64)
@@ -103,6 +101,18 @@ def test_packed_attention_has_the_gradients_of_attention_row_by_row() -> None:
     for one, other, third in zip(ours, theirs, fused, strict=True):
         torch.testing.assert_close(one, other)
         torch.testing.assert_close(third, other)
+
+
+def test_tokens_that_fill_a_batch_up_take_no_part_in_attention() -> None:
+    assert [packed.filled(n) for n in (0, 1, 16, 17, 103, 256, 257, 1071, 2049)] == [0, 16, 16, 32, 112, 256, 272, 1088, 2176]
+    plan = packed.layout(np.array([40, 39, 12, 12]), "cpu")
+    draw = torch.Generator().manual_seed(0)
+    values = [torch.randn(1, 2, packed.filled(103), 4, generator=draw, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    mixed = packed.attention(torch.nn.Module(), *values, None, packed=plan)[0]
+    exact = packed.attention(torch.nn.Module(), *(x[:, :, :103] for x in values), None, packed=plan)[0]
+    torch.testing.assert_close(mixed, torch.nn.functional.pad(exact, (0, 0, 0, 0, 0, 9)))
+    for gradient in torch.autograd.grad(mixed.sum() + mixed[:, 103:].exp().sum(), values):
+        assert gradient[:, :, :103].any() and not gradient[:, :, 103:].any()
 
 
 def test_a_layer_that_is_not_there_is_named(tmp_path: Path) -> None:

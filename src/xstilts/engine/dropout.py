@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from xstilts.engine.packed import filled
+
 TABLE = 1 << 22  # entries to start a window at: far more than windows that any two steps draw
 
 
@@ -34,18 +36,24 @@ class Draws:
         self._lengths = lengths_B
 
     def mask(self, module: int, like: Tensor) -> Tensor:
-        """The mask of `module` for a tensor of packed tokens [.., N, H] or of rows [B, ..]: zeros at the rate, else 1 / (1 - rate)."""
+        """The mask of `module` for a tensor of packed tokens [.., N, H] or of rows [B, ..]: zeros at the rate, else 1 / (1 - rate).
+
+        Tokens that fill a packed batch up (`packed.filled`) get a part of the table, whichever.
+        """
         if self._offsets is None:
             raise RuntimeError("dropout does not know the rows of this batch")
         width = like.shape[-1]
-        if like.numel() == width * int(self._lengths.sum()):
-            sizes = self._lengths * width
+        tokens = int(self._lengths.sum())
+        held = like.shape[-2] if like.dim() > 1 else 0
+        fill = 0
+        if held in (tokens, filled(tokens)) and like.numel() == width * held:
+            sizes, fill = self._lengths * width, width * (held - tokens)
         else:
             sizes = np.full(len(self._offsets), like.numel() // len(self._offsets))
-        table = self._table_of(like, int(sizes.max()))
+        table = self._table_of(like, max(fill, int(sizes.max())))
         starts = _mix(self._offsets + np.uint64(module + 1)) % np.uint64(TABLE)
         windows = [table[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
-        return torch.cat(windows).view_as(like)
+        return torch.cat([*windows, table[:fill]]).view_as(like)
 
     def _table_of(self, like: Tensor, size: int) -> Tensor:
         known = self._table.get(like.dtype)

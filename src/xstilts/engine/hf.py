@@ -281,13 +281,14 @@ def layers_of(model: PreTrainedModel, batch: Batch, layers: Sequence[int]) -> li
     inputs: dict[str, Any] = {"output_hidden_states": any(layer != -1 for layer in layers)}
     typed = "types" in batch.tokens and _takes_types(model)
     if model.config._attn_implementation == packed.NAME:  # pretraining may have set another
-        positions = torch.from_numpy(within + _counts_from(model)).to(device)
-        inputs |= {"input_ids": batch.ids_N[None], "position_ids": positions[None]}
+        fill = (0, packed.filled(batch.size) - batch.size)
+        positions = torch.from_numpy(np.pad(within, fill) + _counts_from(model)).to(device)
+        inputs |= {"input_ids": nn.functional.pad(batch.ids_N, fill)[None], "position_ids": positions[None]}
         inputs |= {"packed": packed.layout(batch.lengths, device, family(model).causal)}
         if typed:
-            inputs["token_type_ids"] = batch.tokens["types"][None]
+            inputs["token_type_ids"] = nn.functional.pad(batch.tokens["types"], fill)[None]
         output = model(**inputs)
-        found = [_layer(output, layer)[0] for layer in layers]
+        found = [_layer(output, layer)[0, : batch.size] for layer in layers]
     else:
         row = np.repeat(np.arange(len(batch.lengths)), batch.lengths)
         at = torch.from_numpy(row * int(batch.lengths.max()) + within).to(device)

@@ -7,14 +7,20 @@ matrices are padded, and little. On CPUs it multiplies them out, forward and bac
 share: the fused kernel's backward pass is many times slower at the lengths of sentences, and autograd would fill
 one zero gradient of the whole batch for every group (docs/lab-notebook.md).
 
+The number of tokens and the width of a group are rounded up: a CPU's matrix product takes a millisecond or more to prepare for
+a shape that it has not seen, and new sizes of memory scatter the heap. The tokens that fill a batch up belong to no row; nothing
+attends to them, what they become is left out, and their gradient is zero.
+
 Soft prompts stand before the keys and values of every row, in every group.
 
-Shape suffixes: N tokens of all rows, h heads, D width of a head, b rows of a group, T tokens of its longest row, P places of prompts.
+Shape suffixes: N tokens of all rows, h heads, D width of a head, b rows of a group, T tokens of its longest row, M places of all
+groups, which is the sum of b * T; P places of prompts, G = M * h.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -26,17 +32,52 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from xstilts.engine.prompts import prefix_of
 
 NAME = "xstilts_packed"
-SLACK = 1.25  # a group's longest row may be this much longer than its shortest (at least 8 tokens)
+
+
+def rounded(size: int, parts: int) -> int:
+    """`size` rounded up to a multiple of 16, or of a `parts`-th of the power of two below it where that is more."""
+    step = max(16, (1 << max(0, size.bit_length() - 1)) // parts)
+    return -(-size // step) * step
+
+
+def filled(tokens: int) -> int:
+    """How many tokens a batch of `tokens` is filled up to: at most a sixteenth more, or 15."""
+    return rounded(tokens, 16)
 
 
 @dataclass(frozen=True)
 class Group:
     """Neighbouring rows that attention pads to one width T."""
 
-    tokens: slice  # where their tokens stand in the packed row
+    start: int  # how many places the groups before it have
     shape: tuple[int, int]  # (b, T)
-    places: Tensor | None  # [n] where those tokens go in the flat [b * T]; None when nothing is padded
     mask: Tensor | None  # [b, 1, 1, T] 0 or -inf; None when nothing is padded
+
+    def of(self, x_GD: Tensor, heads: int) -> Tensor:
+        """[b * h, T, D] this group's part of what `Places.padded` gives."""
+        rows, width = self.shape
+        start = self.start * heads
+        return x_GD[start : start + rows * heads * width].view(rows * heads, width, -1)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the heads of all tokens stand once every group's are laid out as [b, h, T], one group after the other."""
+
+    into: Tensor  # [G] the head of a token, token * h + head, that stands at each place; that of token 0 where padding stands
+    out: Tensor  # [filled(N) * h] the place of each head of a token; any of one that fills the batch up
+    tokens: int  # N
+    padding: Tensor | None  # the places of padding; None when there is none
+
+    def padded(self, x_NhD: Tensor) -> Tensor:
+        """[G, D] laid out so. One gather for all groups: each head's D numbers lie side by side."""
+        return x_NhD.reshape(-1, x_NhD.shape[-1]).index_select(0, self.into)
+
+    def packed(self, x_GD: Tensor, like: Tensor) -> Tensor:
+        """The shape of `like`: the tokens of a tensor that is laid out so, in their order, without padding, and zeros that fill it up."""
+        x_NhD = x_GD.index_select(0, self.out[: like.shape[0] * like.shape[1]]).view(like.shape)
+        x_NhD[self.tokens :] = 0
+        return x_NhD
 
 
 @dataclass(frozen=True)
@@ -45,33 +86,48 @@ class Layout:
 
     lengths: NDArray[np.int64]
     groups: tuple[Group, ...]
+    device: str
     causal: bool = False
+    known: dict[int, Places] = field(default_factory=dict)  # by number of heads: all layers of a model share one
+
+    def places(self, heads: int) -> Places:
+        """Where the tokens' heads stand."""
+        if heads not in self.known:
+            self.known[heads] = self._places(heads)
+        return self.known[heads]
+
+    def _places(self, heads: int) -> Places:
+        head_h1 = np.arange(heads)[:, None]
+        first = row = 0  # token, row
+        into, real = [], []
+        for group in self.groups:
+            rows, width = group.shape
+            lengths = self.lengths[row : row + rows]
+            inside_bT = np.arange(width) < lengths[:, None]
+            token_bT = first + np.cumsum(inside_bT).reshape(inside_bT.shape) - 1
+            into.append((np.where(inside_bT, token_bT, 0)[:, None] * heads + head_h1).ravel())
+            real.append(np.broadcast_to(inside_bT[:, None], (rows, heads, width)).ravel())
+            first, row = first + int(lengths.sum()), row + rows
+        into_G, real_G = np.concatenate(into), np.concatenate(real)
+        out = np.zeros(filled(first) * heads, np.int64)
+        out[into_G[real_G]] = np.flatnonzero(real_G)
+        padding = None if real_G.all() else torch.from_numpy(np.flatnonzero(~real_G)).to(self.device)
+        return Places(torch.from_numpy(into_G).to(self.device), torch.from_numpy(out).to(self.device), first, padding)
 
 
 def layout(lengths: NDArray[np.int64], device: str, causal: bool = False) -> Layout:
     """The layout of rows of the given lengths, in that order. Neighbours of like length share a group."""
-    starts = np.concatenate([[0], np.cumsum(lengths)])
     groups = []
-    first = 0
-    while first < len(lengths):
-        last = first + 1
-        low = high = int(lengths[first])
-        while last < len(lengths):
-            low_, high_ = min(low, int(lengths[last])), max(high, int(lengths[last]))
-            if high_ > max(low_ * SLACK, low_ + 8):
-                break
-            low, high, last = low_, high_, last + 1
-        groups.append(_group(slice(int(starts[first]), int(starts[last])), lengths[first:last], high, device))
-        first = last
-    return Layout(lengths, tuple(groups), causal)
-
-
-def _group(tokens: slice, lengths: NDArray[np.int64], width: int, device: str) -> Group:
-    inside = np.arange(width)[None, :] < lengths[:, None]
-    if inside.all():
-        return Group(tokens, inside.shape, None, None)
-    mask = torch.from_numpy(np.where(inside, 0.0, -np.inf).astype(np.float32))[:, None, None, :].to(device)
-    return Group(tokens, inside.shape, torch.from_numpy(np.flatnonzero(inside)).to(device), mask)
+    start = 0
+    widths = [rounded(int(length), 8) for length in lengths]
+    for width, rows in groupby(range(len(lengths)), widths.__getitem__):
+        inside = np.arange(width) < lengths[[*rows], None]
+        mask = None
+        if not inside.all():
+            mask = torch.from_numpy(np.where(inside, 0.0, -np.inf).astype(np.float32))[:, None, None, :].to(device)
+        groups.append(Group(start, inside.shape, mask))
+        start += inside.size
+    return Layout(lengths, tuple(groups), device, causal)
 
 
 def _mask(group: Group, causal: bool, window: int | None, like: Tensor) -> Tensor | None:
@@ -94,25 +150,11 @@ def _mask(group: Group, causal: bool, window: int | None, like: Tensor) -> Tenso
     return torch.zeros(seen.shape, dtype=like.dtype, device=like.device).masked_fill(~seen, -torch.inf)
 
 
-def _padded(x_NhD: Tensor, group: Group) -> Tensor:
-    """[b, h, T, D] a group's rows, padded with zeros."""
-    own = x_NhD[group.tokens]
-    if group.places is not None:
-        own = own.new_zeros(group.shape[0] * group.shape[1], *own.shape[1:]).index_copy(0, group.places, own)
-    return own.unflatten(0, group.shape).transpose(1, 2)
-
-
-def _packed(x_bhTD: Tensor, group: Group) -> Tensor:
-    """[n, h, D] a group's tokens without their padding."""
-    flat = x_bhTD.transpose(1, 2).flatten(0, 1)
-    return flat if group.places is None else flat[group.places]
-
-
-def _prefixed(x_bhTD: Tensor, prefix_hPD: Tensor | None) -> Tensor:
-    """[b, h, P + T, D] the prompts before each row's own; the rows as they are where there are none."""
+def _prefixed(x_rTD: Tensor, prefix_hPD: Tensor | None) -> Tensor:
+    """[b * h, P + T, D] the prompts before each row's own; the rows as they are where there are none."""
     if prefix_hPD is None:
-        return x_bhTD
-    return torch.cat([prefix_hPD.to(x_bhTD.dtype).expand(len(x_bhTD), -1, -1, -1), x_bhTD], 2)
+        return x_rTD
+    return torch.cat([prefix_hPD.to(x_rTD.dtype).repeat(len(x_rTD) // len(prefix_hPD), 1, 1), x_rTD], 1)
 
 
 def _widened(mask: Tensor | None, prefix_hPD: Tensor | None) -> Tensor | None:
@@ -128,39 +170,47 @@ class _Attention(torch.autograd.Function):
         ctx: Any, q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None,
         k_hPD: Tensor | None = None, v_hPD: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        out_NhD = torch.empty_like(q_NhD, memory_format=torch.contiguous_format)
+        heads = q_NhD.shape[1]
+        places = packed.places(heads)
+        q_GD, k_GD, v_GD = (places.padded(x) for x in (q_NhD, k_NhD, v_NhD))
+        out_GD = torch.empty_like(q_GD)
         kept = []
         for group in packed.groups:
-            q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
-            k, v = _prefixed(k, k_hPD), _prefixed(v, v_hPD)
-            scores = q @ k.transpose(-1, -2)
+            k, v = _prefixed(group.of(k_GD, heads), k_hPD), _prefixed(group.of(v_GD, heads), v_hPD)
+            scores = torch.bmm(group.of(q_GD, heads), k.mT)
             if (mask := _widened(_mask(group, packed.causal, window, scores), k_hPD)) is not None:
-                scores += mask
+                scores.unflatten(0, (-1, heads)).add_(mask)
             weights = scores.softmax(-1)
-            out_NhD[group.tokens] = _packed(weights @ v, group)
-            kept += [q, k, v, weights]
-        ctx.save_for_backward(out_NhD, *kept)
+            torch.bmm(weights, v, out=group.of(out_GD, heads))
+            kept.append(weights)
+        ctx.save_for_backward(q_GD, k_GD, v_GD, k_hPD, v_hPD, *kept)
         ctx.packed = packed
-        ctx.prompts = [x if x is None else torch.zeros_like(x, dtype=torch.float32) for x in (k_hPD, v_hPD)]
-        return out_NhD
+        return places.packed(out_GD, q_NhD)
 
     @staticmethod
     def backward(ctx: Any, grad_NhD: Tensor) -> tuple[Tensor | None, ...]:
-        out_NhD, *kept = ctx.saved_tensors
-        into = tuple(torch.empty_like(out_NhD) for _ in range(3))
-        mean_Nh1 = (grad_NhD * out_NhD).sum(-1, keepdim=True, dtype=torch.float32)  # of the weights' gradients, under the weights
-        for number, group in enumerate(ctx.packed.groups):
-            q, k, v, weights = kept[4 * number : 4 * number + 4]
-            grad = _padded(grad_NhD, group)
-            grad_scores = weights * (grad @ v.transpose(-1, -2) - _padded(mean_Nh1.to(grad.dtype), group))
-            products = [grad_scores @ k, grad_scores.transpose(-1, -2) @ q, weights.transpose(-1, -2) @ grad]
-            for place, sums in enumerate(ctx.prompts, start=1):
-                if sums is not None:  # every row's share of the prompts' gradient
-                    before, products[place] = products[place].tensor_split([sums.shape[1]], dim=2)
-                    sums += before.sum(0, dtype=torch.float32)
-            for target, value in zip(into, products, strict=True):
-                target[group.tokens] = _packed(value, group)
-        return *into, None, None, *ctx.prompts
+        q_GD, k_GD, v_GD, k_hPD, v_hPD, *kept = ctx.saved_tensors
+        heads = grad_NhD.shape[1]
+        places = ctx.packed.places(heads)
+        grad_GD = places.padded(grad_NhD)
+        if places.padding is not None:
+            grad_GD.index_fill_(0, places.padding, 0)  # what padding attends to has no part in the gradients of keys and values
+        into = [torch.empty_like(x) for x in (q_GD, k_GD, v_GD)]
+        prompts = [x if x is None else torch.zeros_like(x, dtype=torch.float32) for x in (k_hPD, v_hPD)]
+        for group, weights in zip(ctx.packed.groups, kept, strict=True):
+            grad, q = group.of(grad_GD, heads), group.of(q_GD, heads)
+            k, v = _prefixed(group.of(k_GD, heads), k_hPD), _prefixed(group.of(v_GD, heads), v_hPD)
+            grad_scores = torch._softmax_backward_data(torch.bmm(grad, v.mT), weights, -1, weights.dtype)
+            dq, *dkv = (group.of(x, heads) for x in into)
+            torch.bmm(grad_scores, k, out=dq)
+            for left, right, own, sums in zip((grad_scores, weights), (q, grad), dkv, prompts, strict=True):
+                if sums is None:
+                    torch.bmm(left.mT, right, out=own)
+                else:  # every row's share of the prompts' gradient
+                    before, after = torch.bmm(left.mT, right).tensor_split([sums.shape[1]], dim=1)
+                    own.copy_(after)
+                    sums += before.unflatten(0, (-1, heads)).sum(0, dtype=torch.float32)
+        return *(places.packed(x, grad_NhD) for x in into), None, None, *prompts
 
 
 def _fused(
@@ -168,12 +218,16 @@ def _fused(
     k_hPD: Tensor | None = None, v_hPD: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """The same through torch's fused kernels: GPUs."""
+    heads = q_NhD.shape[1]
+    places = packed.places(heads)
     parts = []
+    padded = [places.padded(x) for x in (q_NhD, k_NhD, v_NhD)]
     for group in packed.groups:
-        q, k, v = (_padded(x, group) for x in (q_NhD, k_NhD, v_NhD))
+        q, k, v = (group.of(x, heads) for x in padded)
         k, v, mask = _prefixed(k, k_hPD), _prefixed(v, v_hPD), _widened(_mask(group, packed.causal, window, q), k_hPD)
-        parts.append(_packed(nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0), group))
-    return torch.cat(parts)
+        q, k, v = (x.unflatten(0, (-1, heads)) for x in (q, k, v))
+        parts.append(nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0).flatten(0, 2))
+    return places.packed(torch.cat(parts), q_NhD)
 
 
 def attention(

@@ -94,6 +94,7 @@ def environment(threads: int, offline: bool) -> dict[str, str]:
     count = str(threads)
     env = {
         **_ALLOCATOR,
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin at a barrier starve each other where two runs share a machine: five times slower
         **os.environ,
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
