@@ -18,9 +18,9 @@ from scipy import stats
 
 import xstilts
 from deploy_maker import make_model_in
+from xstilts.analysis.equivalence import MARGIN, equivalence
 from xstilts.deploy import loadgen
 from xstilts.deploy.bench import said
-from xstilts.deploy.equivalence import MARGIN, equivalence
 from xstilts.engine.answers import Answered
 from xstilts.examples import Text
 

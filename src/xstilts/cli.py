@@ -504,16 +504,17 @@ def _report(
     watts: float | None = None,
 ) -> tuple[Path, str]:
     """The path of the page and the main table. A report that the same code made of the same scores is left as it is."""
+    from xstilts.analysis import serving
     from xstilts.canon import canonical, key_of
     from xstilts.imports import stored
     from xstilts.provenance import code_hash
     from xstilts.store import disk_error, write_json
 
-    others = stored(store, made.study.name)
+    others, timed = stored(store, made.study.name), serving.stored(store, made.study.name)
     folder = _folder(made, out)
     stamp = folder / "report.json"
     there = sorted(cell.predict.key for cell in made.cells if store.find(cell.predict.key) is not None)
-    key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], code_hash()])
+    key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], timed, code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
     from xstilts.analysis.claims import own_claims
@@ -524,7 +525,9 @@ def _report(
         folder.mkdir(parents=True, exist_ok=True)
         stamp.unlink(missing_ok=True)
         made_report = _reviewed(_evaluated(made, store, place, asked, own_claims()), made, store, place)
-        made_report = replace(made_report, facts=replace(made_report.facts, watts=watts))
+        keys = {stage.key for stage in made.stages}
+        served = serving.served(timed, keys) if timed is not None else None
+        made_report = replace(made_report, facts=replace(made_report.facts, watts=watts), served=served)
         page = write_report(made_report, folder, charts)
         text = main_table(made_report)
         write_json(stamp, {"key": key, "table": text, "files": _sizes(folder)})
@@ -1189,6 +1192,7 @@ def pretrain(
 
 
 HeadOf = Annotated[str, typer.Option(metavar="NAME", help="Which head, where the model has several.")]
+ENGINES = ("torch", "onnx", "onnx-int8", "openvino")
 Threads = Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")]
 MODEL = "A key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export."
 
@@ -1237,20 +1241,34 @@ def serve(
 @app.command(epilog=ANYWHERE)
 def bench(
     ctx: typer.Context,
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=f"{MODEL} The first is what the others are compared with.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="STUDY|MODEL...",
+            help=f"A study: the first seed of every choice, kept for its report. Or models, the first beside the others: {MODEL}",
+        ),
+    ],
     languages: Annotated[list[str] | None, typer.Option(metavar="CODE,...", help="Only these (default: all that have rows).")] = None,
     task: HeadOf = "",
     seconds: Annotated[float, typer.Option(min=1.0, help="Of a cell: one scenario in one language, or a side of a comparison.")] = 10.0,
     latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
     rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
     threads: Threads = 1,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write everything as JSON.")] = None,
+    engines: Annotated[list[str] | None, typer.Option(metavar="NAME,...", help=f"Of a study (default: {' '.join(ENGINES)}).")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Of models: also write everything as JSON.")] = None,
     json_: Json = False,
 ) -> None:
     """Measure what models cost to serve, with MLPerf's LoadGen on real rows, and test whether they are equally fast."""
+    from xstilts.study import ready_made
+
+    study = len(models) == 1 and (models[0].endswith(".toml") or models[0] in ready_made())
+    if engines and not study:
+        raise StudyError("--engines goes with a study; of single models, name their exports")
+    if out is not None and study:
+        raise StudyError(f"--out goes with single models; what is measured of a study stays in the store ({ctx.obj.store}/bench)")
     asked = {
-        "models": models, "languages": _split(languages), "task": task, "seconds": seconds, "bound": latency_ms / 1000, "rows": rows,
-        "out": out and str(out.absolute()),
+        "models": models, "study": study, "engines": _split(engines) or ENGINES, "languages": _split(languages), "task": task,
+        "seconds": seconds, "bound": latency_ms / 1000, "rows": rows, "out": out and str(out.absolute()),
     }  # fmt: skip
     _hand_over("bench", ctx.obj, asked, json_, threads)
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xstilts.errors import ModelError, XstiltsError
+
+if TYPE_CHECKING:
+    from xstilts.deploy.bench import Plan
 
 
 def main(command: str, asked: Mapping[str, Any]) -> None:
@@ -56,15 +59,37 @@ def _bench(asked: Mapping[str, Any]) -> None:
     from xstilts.deploy.bench import Plan, bench, said
     from xstilts.store import disk_error, write_json
 
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
     where = {name: asked[name] for name in ("store", "data", "device", "threads", "task", "rows", "languages")}
     plan = Plan(tuple(asked["models"]), where, asked["seconds"], bound=asked["bound"])
-    found = bench(plan, lambda line: print(line, file=sys.stderr, flush=True))
+    if asked["study"]:
+        return _bench_study(asked, plan, tell)
+    found = bench(plan, tell)
     if asked["out"] is not None:
         try:
             write_json(Path(asked["out"]), found)
         except OSError as error:
             raise disk_error(error, Path(asked["out"])) from error
     print(json.dumps(found, ensure_ascii=False, indent=1) if asked["json"] else said(found))
+
+
+def _bench_study(asked: Mapping[str, Any], plan: Plan, tell: Callable[[str], None]) -> None:
+    from xstilts.analysis import serving
+    from xstilts.deploy.grid import bench_study
+    from xstilts.report.serving import words
+    from xstilts.store import Store
+
+    study, store = asked["models"][0], Store.open(Path(asked["store"]))
+    name, path = bench_study(study, [asked["task"]] if asked["task"] else [], asked["engines"], plan, tell)
+    table = serving.stored(store, name)
+    assert table is not None
+    if asked["json"]:
+        print(json.dumps(table, ensure_ascii=False, indent=1))
+        return
+    print("\n".join(words(serving.served(table, {row["key"] for row in table["measured"]}))))
+    print(f"measured: {path}; xstilts report {study} shows it")
 
 
 def _key(path: str | None) -> bytes | None:

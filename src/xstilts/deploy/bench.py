@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from xstilts import machine, provenance
-from xstilts.deploy.equivalence import MARGIN, Equivalence, equivalence
+from xstilts.analysis.equivalence import MARGIN, Equivalence, equivalence
+from xstilts.analysis.serving import NO_RESULT
 from xstilts.deploy.measure import ALL
 from xstilts.errors import ModelError
 from xstilts.executors.local import environment
-
-NO_RESULT = "measured with MLPerf's LoadGen in runs of seconds; no official MLPerf result"
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,8 @@ class Process:
 
 
 @contextmanager
-def _loaded(model: str, where: Mapping[str, Any]) -> Iterator[Process]:
+def loaded(model: str, where: Mapping[str, Any]) -> Iterator[Process]:
+    """A model's process, ended with the block."""
     process = Process(model, where)
     try:
         yield process
@@ -100,36 +100,41 @@ def bench(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
 
 def _model(name: str, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     tell(f"{name}: loading")
-    with _loaded(name, plan.where) as process:
+    with loaded(name, plan.where) as process:
         cells = []
         for language in process.facts["languages"]:
             tell(f"{name}: {language}")
-            cells.append(_cell(process, language, plan))
+            own = cell(process, language, plan)
+            server = process("server", language=language, seconds=plan.seconds, bound=plan.bound, most=1.2 * own["offline"]["rate"])
+            cells.append({**own, "server": server["found"]})
         return {"model": name, **process.facts, "cold": process.cold, "megabytes": process("memory")["megabytes"], "cells": cells}
 
 
-def _cell(process: Process, language: str, plan: Plan) -> dict[str, Any]:
+def cell(process: Process, language: str, plan: Plan) -> dict[str, Any]:
+    """One language's rows: score, tokens, SingleStream and Offline."""
     about = {"language": language, "seconds": plan.seconds}
-    offline = process("offline", **about)
-    return {
-        "language": language, **process("score", **about), **process("tokens", **about), "single": process("single", **about),
-        "offline": offline, "server": process("server", **about, bound=plan.bound, most=1.2 * offline["rate"])["found"],
-    }  # fmt: skip
+    timed = {"single": process("single", **about), "offline": process("offline", **about)}
+    return {"language": language, **process("score", **about), **process("tokens", **about), **timed}
 
 
 def _compared(first: str, second: str, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
-    """Latency and time a sentence (Offline) of two models in turn, on the rows of all languages."""
     tell(f"{first} against {'itself' if first == second else second}")
+    values = rounds(first, second, plan)
+    tests = {name: asdict(equivalence(*both)) for name, both in values.items()}
+    return {"first": first, "second": second, "itself": first == second, **tests, "rounds": values}
+
+
+def rounds(first: str, second: str, plan: Plan) -> dict[str, tuple[list[float], list[float]]]:
+    """Latency and time a sentence (Offline) of two models in turn, on the rows of all languages: of both, round by round."""
     values: dict[str, tuple[list[float], list[float]]] = {"latency": ([], []), "time": ([], [])}
     with ExitStack() as stack:
-        pair = [stack.enter_context(_loaded(name, plan.where)) for name in (first, second)]
+        pair = [stack.enter_context(loaded(name, plan.where)) for name in (first, second)]
         seconds = plan.seconds / plan.rounds
         for number in range(plan.rounds):
             for which in (0, 1) if number % 2 == 0 else (1, 0):
                 values["latency"][which].append(pair[which]("single", language=ALL, seconds=seconds)["p50"])
                 values["time"][which].append(1 / pair[which]("offline", language=ALL, seconds=seconds)["rate"])
-    tests = {name: asdict(equivalence(*both)) for name, both in values.items()}
-    return {"first": first, "second": second, "itself": first == second, **tests, "rounds": values}
+    return values
 
 
 # ---- the table ----

@@ -16,7 +16,7 @@ from xstilts.analysis.claims import Claims, Finding, judge
 from xstilts.analysis.consistency import consistency
 from xstilts.analysis.languages import by_language
 from xstilts.analysis.stability import stability
-from xstilts.report import tables
+from xstilts.report import serving, tables
 from xstilts.report.facts import Cost, Facts, Report
 from xstilts.report.latex import latex
 from xstilts.report.text import claims_table, comparison, markdown, table
@@ -81,7 +81,8 @@ FILES = ("index.html", "report.md", "report.tex", "scores.csv", "transfer.csv", 
 
 
 def write_report(report: Report, out: Path, charts: Format | None = None) -> Path:
-    """Writes `FILES` into `out` (made when absent), and every chart as a file of its own into its `charts` where a format is given.
+    """Writes `FILES` into `out` (made when absent), deployment.csv where that was measured, and every chart as a file in its `charts`
+    where a format is given.
 
     Gives index.html's path. Raises OSError when the folder cannot be written.
     """
@@ -96,6 +97,8 @@ def write_report(report: Report, out: Path, charts: Format | None = None) -> Pat
     tables.write_languages(report, out / "languages.csv")
     tables.write_costs(report, out / "costs.csv")
     tables.write_answers(report, out / "answers.csv")
+    if report.served is not None:
+        serving.write_csv(report, out / "deployment.csv")
     if charts is not None:
         write(drawings, charts, out / "charts")
     for name, text in texts.items():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xstilts.analysis.cost import cost_of
 from xstilts.analysis.published import PUBLISHED
+from xstilts.analysis.serving import front
 from xstilts.report.view import View
 from xstilts.report.words import bounds, number, signed, size
 from xstilts.stats import Interval
@@ -65,15 +66,16 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Drawings:
-    """The charts of a report: by model and target those of families, by target those over size, by model the costs."""
+    """The charts of a report: by model and target those of families, by target those over size, by model the costs, by target latency."""
 
     families: Mapping[tuple[str, str], Drawing]
     sizes: Mapping[str, Drawing]
     costs: Mapping[str, Drawing]
+    served: Mapping[str, Drawing]
 
     @property
     def every(self) -> Iterable[Drawing]:
-        return (*self.families.values(), *self.sizes.values(), *self.costs.values())
+        return (*self.families.values(), *self.sizes.values(), *self.costs.values(), *self.served.values())
 
 
 def drawn(view: View) -> Drawings:
@@ -81,7 +83,8 @@ def drawn(view: View) -> Drawings:
     families = {(m, t): found for m in view.models for t in view.targets if (found := _families(view, m, t)) is not None}
     sizes = {t: found for t in view.targets if (found := _sizes(view, t)) is not None}
     costs = {m: found for m in view.models if (found := _costs(view, m)) is not None}
-    return Drawings(families, sizes, costs)
+    served = {t: found for t in view.targets if (found := _served(view, t)) is not None}
+    return Drawings(families, sizes, costs, served)
 
 
 def write(drawings: Drawings, form: Format, folder: Path) -> list[Path]:
@@ -272,3 +275,29 @@ def _costs(view: View, model: str) -> Drawing | None:
     ).properties(width=WIDTH, height=190)
     about = "; ".join(f"{row['choice']}: {signed(float(row['value']))} points for {float(row['cost']):.3g} {unit}" for row in rows)
     return Drawing(_file("cost", model if len(view.models) > 1 else ""), model, f"Gain against cost: {about}", chart.to_dict())
+
+
+def _served(view: View, target: str) -> Drawing | None:
+    """Mean score against latency, a mark a checkpoint in an engine; the Pareto front as a line."""
+    import altair as alt
+
+    measured = [m for m in view.report.served.measured if m.target == target] if view.report.served is not None else []
+    if len(measured) < 2:
+        return None
+    best = front(measured)
+    rows = [
+        {"way": f"{m.model}, {m.engine}", "choice": m.intermediate, "latency": m.latency, "score": m.score, "front": m in best}
+        for m in measured
+    ]
+    ways = list(dict.fromkeys(str(row["way"]) for row in rows))
+    color = alt.Color("way:N", scale=alt.Scale(domain=ways, range=[COLOURS[f"s{number % 8}"] for number in range(len(ways))]))
+    shape = _steps(view, (m.intermediate for m in measured))[1]
+    x = alt.X("latency:Q", title="latency of one sentence at a time, ms (p50)", scale=alt.Scale(type="log", nice=False, padding=14))
+    y = alt.Y("score:Q", title=None, scale=alt.Scale(zero=False))
+    line = alt.Chart(alt.InlineData(values=[row for row in rows if row["front"]])).mark_line(
+        interpolate="step-after", color=COLOURS["soft"], strokeDash=[4, 3]
+    )
+    marks = alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=55, opacity=0.9)
+    chart = alt.layer(line.encode(x=x, y=y), marks.encode(x=x, y=y, color=color, shape=shape)).properties(width=WIDTH, height=200)
+    told = [f"{m.model} after {m.intermediate}, {m.engine}: {number(m.score)} at {m.latency:.2f} ms" for m in best]
+    return Drawing(_file("latency", target), target, f"{target}, score against latency; on the front {'; '.join(told)}", chart.to_dict())

@@ -11,6 +11,7 @@ from xstilts.analysis.consistency import Consistency
 from xstilts.analysis.cost import Costs
 from xstilts.analysis.languages import Languages
 from xstilts.analysis.review import Review
+from xstilts.analysis.serving import Served
 from xstilts.analysis.stability import Stability
 from xstilts.analysis.texts import TextFacts
 from xstilts.analysis.transfer import Transfer
@@ -77,3 +78,4 @@ class Report:
     stability: tuple[Stability, ...] = ()  # between seeds
     answers: tuple[Answer, ...] = ()
     spent: Costs = field(default_factory=Costs)
+    served: Served | None = None  # what `xstilts bench` has measured

@@ -6,7 +6,7 @@ import re
 from importlib.resources import files
 
 from xstilts.analysis.transfer import BASELINE, Gain
-from xstilts.report import charts
+from xstilts.report import charts, serving
 from xstilts.report.drawings import Drawings
 from xstilts.report.facts import Report
 from xstilts.report.text import (
@@ -89,6 +89,7 @@ def page(report: Report, drawings: Drawings) -> str:
         cost_table=cost_table(report),
         answered=answered(report),
         answer_table=answer_table(report),
+        served=(serving.words(report.served), serving.tables(report.served)),
         drawn_out=DRAWN_OUT,
         stability_words=stability_words(report),
         stability_table=stability_table(report),

@@ -10,6 +10,7 @@ from xstilts.analysis.compare import Comparison
 from xstilts.analysis.cost import OPERATIONS
 from xstilts.analysis.stability import counted
 from xstilts.analysis.transfer import BASELINE
+from xstilts.report import serving
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
 from xstilts.report.words import MINUS, amount, answered, bounds, duration, effect_lines, half, judged, number, signed, size, verdict
@@ -171,6 +172,7 @@ def _lines(report: Report) -> Iterable[str]:
     yield from _family_lines(view)
     yield from _trend_lines(view)
     yield from _cost_lines(report)
+    yield from _served_lines(report)
     yield from _claim_lines(report)
     yield from _answer_lines(report)
     yield from ("## Data", "", *(f"- {line}" for line in facts.caps), "")
@@ -507,6 +509,13 @@ def _cost_lines(report: Report) -> Iterable[str]:
         yield from ("## Runs that differ in their seed", "", stability_words(report), "")
         head, *rows = stability_table(report)
         yield from _grid(head, rows)
+
+
+def _served_lines(report: Report) -> Iterable[str]:
+    if tables := serving.tables(report.served):
+        yield from ("## Deployment", "", *(f"{text}\n" for text in serving.words(report.served)))
+        for caption, (head, *rows) in tables:
+            yield from (f"### {caption}", "", *_grid(head, rows))
 
 
 def _trend_lines(view: View) -> Iterable[str]:

@@ -1,0 +1,204 @@
+"""What a study's models cost to serve: planted measurements get the right verdicts, and the grid measures and stores what it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from xstilts.analysis import serving
+from xstilts.deploy import bench, grid
+from xstilts.deploy.grid import bench_study
+from xstilts.engine import hf
+from xstilts.engine.heads import fresh
+from xstilts.engine.kinds import TRAINS
+from xstilts.engine.model import save_heads
+from xstilts.errors import ModelError, StoreError, StudyError
+from xstilts.models import shipped
+from xstilts.plan import make_plan
+from xstilts.report.serving import tables, words
+from xstilts.stages import Train
+from xstilts.store import Store
+from xstilts.study import read_study
+from xstilts.tasks import task
+
+STEPS = {"none": 1.0, "same": 1.0, "slow": 1.08}  # what a sentence takes after each choice
+
+
+def rounds(factor: float, noise: float, seed: int) -> dict[str, list[list[float]]]:
+    draw = np.random.default_rng(seed)
+    return {
+        what: [(each * np.exp(noise * draw.standard_normal(10))).tolist() for each in (1.0, factor)] for what in ("latency", "time")
+    }
+
+
+def measured(step: str, engine: str, score: float, speed: float = 1.0) -> dict[str, Any]:
+    cells = [
+        {
+            "language": code, "metric": "accuracy", "score": score, "tokens": tokens, "microseconds": 90.0,
+            "single": {"p50": 2 * tokens**0.5 / speed, "p90": 9.0, "p99": 10.0}, "offline": {"rate": 6000 * speed / tokens},
+        }
+        for code, tokens in (("en", 10.0), ("de", 12.0), ("fi", 15.0), ("ja", 20.0))
+    ]  # fmt: skip
+    place = {"model": "m", "intermediate": step, "target": "t", "seed": 1, "key": step, "engine": engine}
+    return {**place, "bytes": 10**7, "megabytes": 400.0, "cold": 3.0, "server": {"rate": 200.0}, "cells": cells}
+
+
+def table_of(noise: float) -> dict[str, Any]:
+    compared = [
+        {"model": "m", "target": "t", "engine": "torch", "second": "" if step == "none" else step, "keys": ["none", step],
+         "rounds": rounds(factor, noise, seed)}
+        for seed, (step, factor) in enumerate(STEPS.items())
+    ]  # fmt: skip
+    rows = [measured(step, engine, 60.0 + n, speed) for n, step in enumerate(STEPS) for engine, speed in (("torch", 1.0), ("onnx", 2.0))]
+    settings = {"seconds": 10, "rounds": 10, "bound": 0.1, "rows": 300, "threads": 1, "device": "cpu", "languages": []}
+    about = {"settings": settings, "machine": "toy", "cores": 2, "load": [0.1], "refused": ["m, none → u: not to be served"]}
+    return {**about, "measured": rows, "compared": compared}
+
+
+def test_planted_rounds_get_the_right_verdicts() -> None:
+    quiet = serving.served(table_of(0.005), STEPS)
+    assert {(row.intermediate, row.what): row.verdict for row in quiet.compared} == {
+        ("same", "latency"): "equal", ("same", "time"): "equal", ("slow", "latency"): "slower", ("slow", "time"): "slower",
+    }  # fmt: skip
+    noisy = serving.served(table_of(0.15), STEPS)
+    assert {row.verdict for row in noisy.compared} == {"restless"}  # neither equal nor slower is said where the floor is not equal
+    said = " ".join(words(noisy))
+    assert "0 are equal within 3%" in said and "4 not to be told" in said and "costs nothing" not in said
+    # the noise of one comparison alone: the floor is fine, and nothing is shown
+    table = table_of(0.005)
+    table["compared"][1]["rounds"] = rounds(1.0, 0.15, 7)
+    assert {row.verdict for row in serving.served(table, STEPS).compared if row.intermediate == "same"} == {"open"}
+    # what lies far beyond a restless floor is told all the same
+    table = table_of(0.03)
+    table["compared"][2]["rounds"] = rounds(2.0, 0.03, 8)
+    assert {row.verdict for row in serving.served(table, STEPS).compared if row.intermediate == "slow"} == {"slower"}
+
+
+def test_the_words_say_what_was_planted_and_no_more() -> None:
+    found = serving.served(table_of(0.005), STEPS)
+    said = " ".join(words(found))
+    assert "of 4 comparisons 2 are equal within 3%" in said and "2 slower: m after slow on t, torch, latency 1.0" in said
+    assert "costs nothing" not in said
+    assert "Japanese takes 2.00 times the tokens of English, 1.41 [1.41 to 1.41] times the latency and 2.00" in said
+    assert "Twice the tokens: latency times 1.41 on t in m (95 % 1.41 to 1.41), over 4 languages" in said
+    assert "onnx beside torch: 2.00 to 2.00 times as fast, score 0.00 to 0.00 points" in said
+    assert "no official MLPerf result" in said and "m, none → u: not to be served" in said and "not idle" not in said
+    only = [row for row in table_of(0.005)["compared"] if row["second"] != "slow"]
+    assert "costs nothing at serving" in words(serving.served({**table_of(0.005), "compared": only}, STEPS))[0]
+    # on the front: the best score, in the faster engine (equal speed, so that lower scores are beaten)
+    assert [(m.intermediate, m.engine) for m in serving.front(found.measured)] == [("slow", "onnx")]
+    whole = dict(tables(found))
+    assert [row[:5] for row in whole["The same checkpoint: score, speed, memory and size (means over languages)"][1:3]] == [
+        ["m", "none", "t", "torch", "60.0"], ["m", "none", "t", "onnx", "60.0"],
+    ]  # fmt: skip
+    busy = {**table_of(0.005), "load": [0.1, 2.5]}
+    assert "the machine was not idle" in words(serving.served(busy, STEPS))[-1]
+
+
+def test_what_the_study_no_longer_trains_is_left_out() -> None:
+    found = serving.served(table_of(0.005), {"none", "same"})
+    assert {m.intermediate for m in found.measured} == {"none", "same"} and {c.intermediate for c in found.compared} == {"same"}
+    assert "2 measurements of models that the study no longer trains so" in found.refused[-1]
+    with pytest.raises(StoreError, match="measure again"):
+        serving.served({"measured": []}, STEPS)
+
+
+STUDY = """
+name = "toy"
+models = ["mini-small"]
+intermediates = ["none", "mini-nli"]
+targets = ["mini-pos", "mini-retrieval"]
+seeds = [1, 2]
+languages = ["en", "ja"]
+[caps.all]
+train = 8
+dev = 4
+test = 6
+"""
+
+
+class Planted:
+    """Stands in for a process with a model: answers every order with numbers."""
+
+    cold = 1.0
+
+    def __init__(self, model: str) -> None:
+        self.orders: list[str] = []
+        self.facts = {"languages": ["en", "ja"], "engine": "torch", "precision": "fp32", "bytes": 5}
+
+    def __call__(self, do: str, **order: Any) -> dict[str, Any]:
+        self.orders.append(do)
+        found: Mapping[str, Any] = {
+            "single": {"p50": 2.0, "p90": 3.0, "p99": 4.0}, "offline": {"rate": 100.0}, "score": {"metric": "accuracy", "score": 50.0},
+            "tokens": {"tokens": 8.0, "microseconds": 70.0}, "server": {"found": None}, "memory": {"megabytes": 300.0},
+        }  # fmt: skip
+        return dict(found[do])
+
+
+def trained(store: Store, study: Path) -> None:
+    """The study's target trainings, with random heads in place of trained ones."""
+    weights = shipped()["mini-small"]
+    encoder, tokenizer = hf.load_encoder(weights), hf.load_tokenizer(weights)
+    for stage in make_plan(read_study(str(study)), Path("no-data"), store.file_hash).stages:
+        if isinstance(stage, Train) and stage.mix[0].rows.task == "mini-pos":
+            with store.claim(stage.key) as draft:
+                assert draft is not None
+                of = task("mini-pos")
+                head = fresh(TRAINS[of.kind].head(encoder, of, 0.0), torch.Generator().manual_seed(3))
+                hf.save_encoder(encoder, tokenizer, draft / "out" / "encoder")
+                save_heads({of.name: head}, {of.name: of}, draft / "out")
+                store.finish(stage, 1.0, {})
+
+
+@pytest.mark.slow
+def test_a_study_is_measured_once_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, study, asked = Store.open(tmp_path / "store"), tmp_path / "toy.toml", list[str]()
+    study.write_text(STUDY, "utf-8")
+
+    @contextmanager
+    def loaded(model: str, where: Mapping[str, Any]) -> Iterator[Planted]:
+        asked.append(model)
+        assert where["task"] == "mini-pos"
+        yield Planted(model)
+
+    monkeypatch.setattr(bench, "loaded", loaded)
+    where = {"store": str(store.path), "data": "no-data", "device": "cpu", "threads": 1, "task": "", "rows": 6, "languages": []}
+
+    def run(engines: Sequence[str] = ("torch",), seconds: float = 1.0) -> dict[str, Any]:
+        asked.clear()
+        name, path = bench_study(str(study), [], engines, bench.Plan((), where, seconds, rounds=3), lambda line: None)
+        assert (name, path) == ("toy", serving.path_of(store, "toy"))
+        return dict(json.loads(path.read_text("utf-8")))
+
+    with pytest.raises(ModelError, match='weights of mini-small/none/mini-pos/1 are not in .* keep = "all": xstilts run'):
+        run()
+    trained(store, study)
+    with pytest.raises(StudyError, match='no "onx"; did you mean "onnx"'):
+        run(("onx",))
+    table = run()
+    assert [(m["intermediate"], m["seed"], m["engine"]) for m in table["measured"]] == [("none", 1, "torch"), ("mini-nli", 1, "torch")]
+    assert [(c["second"], len(c["rounds"]["latency"][1])) for c in table["compared"]] == [("", 3), ("mini-nli", 3)]
+    keys = [m["key"] for m in table["measured"]]
+    assert asked == [*keys, keys[0], keys[0], *keys]  # each by itself, the baseline beside itself, the choice beside the baseline
+    assert "mini-small, none → mini-retrieval: has no head that could be served" in table["refused"]
+    found = serving.served(table, set(keys))
+    assert {row.verdict for row in found.compared} == {"equal"} and found.measured[0].served is None
+    # it goes on where it stopped; other settings begin anew
+    again = run()
+    assert asked == [] and again["measured"] == table["measured"] and len(again["load"]) == 2
+    assert len(run(seconds=2.0)["measured"]) == 2 and len(asked) == 6
+    # an engine that cannot be had is noted and the others go on
+
+    def refuse(*given: object) -> None:
+        raise ModelError("is read where its rows end")
+
+    monkeypatch.setattr(grid, "export", refuse)
+    table = run(("onnx", "torch"), seconds=2.0)
+    assert asked == [] and "mini-small, none → mini-pos, onnx: is read where its rows end" in table["refused"]
