@@ -1,16 +1,26 @@
-"""Throughput of `xstilts serve` at an equal 99th percentile, against a plain transformers pipeline behind FastAPI.
+"""What `xstilts serve` is worth: its rate against plain ways to serve, a long run under load, several heads on one encoder.
 
-    python benchmarks/serving.py MODEL [--store DIR] [--data DIR] [--bound-ms 100] [--seconds 10] [--rounds 3] [--soak MINUTES]
+    python benchmarks/serving.py rate MODEL [--bound-ms 100] [--seconds 10] [--rounds 3]
+    python benchmarks/serving.py soak MODEL [--bound-ms 100] [--seconds 900] [--share 0.8] [--rate R]
+    python benchmarks/serving.py heads MODEL
+    (each with --store DIR, --data DIR, --out FILE for the numbers as JSON)
 
-MODEL is a finished classification model of a store (a key, or STUDY:MODEL/INTERMEDIATE/TARGET/SEED) whose sentence vector is the
-first token's, so that a transformers class fits it. The same weights answer the same real rows of all languages, one a request:
+MODEL is a finished model of a store (a key, or STUDY:MODEL/INTERMEDIATE/TARGET/SEED). Requests hold one real row each, of all
+languages, and come at Poisson times over at most 64 kept connections; latency counts from the time at which a request was due, so that
+a slow server cannot hold back what it is measured by (coordinated omission). The client shares the machine, which should be idle.
+
+rate: the highest rate whose 99th percentile stays within the bound, searched round by round in alternating order, for
 (s) xstilts serve;
 (b) the same server, one request at a time (no batches);
 (a1, a2) transformers' pipeline in a FastAPI handler, OMP_NUM_THREADS 1 and 2: the better one counts.
-Requests come at Poisson times over at most 64 kept connections; latency counts from the time at which a request was due, so that
-a slow server cannot hold back what it is measured by (coordinated omission). The highest rate whose 99th percentile stays within
-the bound is searched for each of them, round by round in alternating order. The client shares the machine: it should be idle.
-With --soak, xstilts serve alone then runs at 80 % of its median rate: errors, latency and memory minute by minute.
+All have the same weights and cut rows at the same length; before anything is timed, the pipeline's answers are held against ours. The
+model has to be a classification model whose sentence vector is the first token's, so that a transformers class fits it.
+
+soak: the same search once (or --rate), then a share of that rate for the whole time, in fifteen parts: errors, latency and memory of each,
+and what memory grows by (least squares over the parts after the first, which warms up).
+
+heads: a training with several heads: memory (proportional set size, so that pages which processes share are counted once) of one
+process with all heads on one encoder, of one process with a model a head, and of a process a head, after each task has answered.
 """
 
 from __future__ import annotations
@@ -26,14 +36,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from xstilts import machine, provenance
+from xstilts.deploy.find import Found, find, find_all
+from xstilts.examples import Choice, Example, Passage, Text, Words
 from xstilts.executors.local import environment
 
 CONNECTIONS = 64
+PARTS = 15  # of a long run
 WAYS = {"s": "xstilts serve", "b": "one request at a time", "a1": "pipeline, 1 thread", "a2": "pipeline, 2 threads"}
 
 
@@ -54,7 +70,7 @@ class Pair(BaseModel):
 
 @app.post("/")
 def answer(pair: Pair) -> dict[str, object]:
-    return pipe([pair.model_dump(exclude_none=True)])[0]
+    return pipe([pair.model_dump(exclude_none=True)], truncation=True, max_length=int(sys.argv[3]))[0]
 
 uvicorn.run(app, port=int(sys.argv[2]), log_level="error", access_log=False)
 """
@@ -69,20 +85,26 @@ serve.serve(engines.load_all([found]), "127.0.0.1", int(sys.argv[2]), serve.Limi
 """
 
 
+def words_of(way: str, folder: Path, port: int, length: int) -> list[str]:
+    """What Python is called with."""
+    if way == "s":
+        return serve_words([str(folder)], port)
+    return ["-c", ALONE, str(folder), str(port)] if way == "b" else ["-c", PIPELINE, str(folder), str(port), str(length)]
+
+
+def serve_words(models: Sequence[str], port: int, *more: str) -> list[str]:
+    """The same of xstilts serve."""
+    return ["-c", "from xstilts.cli import main; main()", "serve", *models, "--port", str(port), "--queue", "100000", *more]
+
+
 @contextmanager
-def server(way: str, folder: Path, port: int) -> Iterator[int]:
-    """The way's server, answering; gives its process number."""
-    threads = 2 if way == "a2" else 1
-    xstilts = "from xstilts.cli import main; main()"
-    words = {
-        "s": ["-c", xstilts, "serve", str(folder), "--port", str(port), "--queue", "100000"],
-        "b": ["-c", ALONE, str(folder), str(port)],
-    }.get(way, ["-c", PIPELINE, str(folder), str(port)])
+def server(words: Sequence[str], port: int, threads: int = 1) -> Iterator[int]:
+    """A server, answering; gives its process number."""
     process = subprocess.Popen([sys.executable, *words], env=environment(threads, offline=True), stdout=subprocess.DEVNULL)
     try:
         for _ in range(600):
             if process.poll() is not None:
-                sys.exit(f"{WAYS[way]}: the server has ended with code {process.returncode}")
+                sys.exit(f"the server has ended with code {process.returncode}: {words[1][:60]}")
             try:
                 asyncio.run(_once(port))
                 break
@@ -184,18 +206,25 @@ def capacity(port: int, requests: Sequence[bytes], seconds: float, bound: float,
 # ---- what is sent ----
 
 
-def prepared(args: argparse.Namespace, folder: Path) -> tuple[str, list[tuple[str, str | None]]]:
-    """The exported model, its task, and its rows as pairs of texts."""
-    from xstilts.deploy.export import export
-    from xstilts.deploy.find import find, real_rows
-    from xstilts.examples import Text
+def rows_of(found: Found, data: Path) -> list[object]:
+    """Real rows of all languages, as the inputs that xstilts serve takes."""
+    from xstilts.deploy.find import real_rows
 
-    found = find(args.model, args.store, args.data, "cpu")
-    spec = export(found, "torch", "fp32", folder, args.data)
-    if spec.kind != "classify" or not spec.layout:
-        sys.exit(f"{args.model}: the pipeline needs a classification model whose sentence vector is the first token's")
-    rows = [row for each in real_rows(found, args.data, 100).values() for row in each]
-    return spec.task, [(row.text, row.pair) for row in rows if isinstance(row, Text)]
+    return [body_of(row) for each in real_rows(found, data, 100).values() for row in each]
+
+
+def body_of(row: Example) -> object:
+    """A row without its answer."""
+    match row:
+        case Text():
+            return {"text": row.text, **({"pair": row.pair} if row.pair is not None else {})}
+        case Choice():
+            return {"context": row.context, "question": row.question, "options": row.options}
+        case Words():
+            return {"words": row.words}
+        case Passage():
+            return {"question": row.question, "context": row.context}
+    raise TypeError(type(row).__name__)
 
 
 def requests(path: str, bodies: Sequence[object]) -> list[bytes]:
@@ -208,58 +237,146 @@ def requests(path: str, bodies: Sequence[object]) -> list[bytes]:
     return made
 
 
-def resident(process: int) -> float:
-    """Megabytes that a process has in memory now."""
-    text = Path(f"/proc/{process}/status").read_text()
-    return int(text.partition("VmRSS:")[2].split()[0]) / 1024
+def post(port: int, path: str, body: object) -> Any:
+    """One request's answer."""
+    head = {"content-type": "application/json"}
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", json.dumps(body).encode(), head)
+    with urllib.request.urlopen(asked, timeout=60) as answer:
+        return json.load(answer)
 
 
-def soak(folder: Path, port: int, asked: Sequence[bytes], rate: float, minutes: int, bound: float) -> None:
-    """xstilts serve at a rate, minute by minute."""
-    with server("s", folder, port) as process:
-        for minute in range(1, minutes + 1):
-            found = run(port, asked, rate, 60.0, minute)
+# ---- the modes ----
+
+
+def rates_of(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Rates at an equal 99th percentile, and their ratios."""
+    from xstilts.deploy.export import export
+
+    folder, bound = scratch / "model", args.bound_ms / 1000
+    found = find(args.model, args.store, args.data, "cpu")
+    spec = export(found, "torch", "fp32", folder, args.data)
+    if spec.kind != "classify" or not spec.layout:
+        sys.exit(f"{args.model}: the pipeline needs a classification model whose sentence vector is the first token's")
+    inputs: list[Any] = rows_of(found, args.data)
+    plain = [{"text": each["text"], "text_pair": each.get("pair")} for each in inputs]
+    ours, theirs = requests(f"/v1/{spec.task}", [{"inputs": [each]} for each in inputs]), requests("/", plain)
+    some = range(0, len(inputs), max(1, len(inputs) // 40))
+    with server(words_of("s", folder, args.port, spec.max_length), args.port):
+        expected = [post(args.port, f"/v1/{spec.task}", {"inputs": [inputs[n]]})["answers"][0]["label"] for n in some]
+    with server(words_of("a1", folder, args.port, spec.max_length), args.port):
+        same = sum(post(args.port, "/", plain[n])["label"] == label for n, label in zip(some, expected, strict=True))
+    print(f"the pipeline gives our answer on {same} of {len(some)} rows", flush=True)
+    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    for number in range(args.rounds):
+        for way in list(WAYS)[:: 1 if number % 2 == 0 else -1]:
+            with server(words_of(way, folder, args.port, spec.max_length), args.port, 2 if way == "a2" else 1):
+                rates[way].append(capacity(args.port, ours if way in "sb" else theirs, args.seconds, bound, number))
+            print(f"round {number + 1}, {WAYS[way]}: {rates[way][-1]:.0f} a second with p99 within {args.bound_ms:g} ms", flush=True)
+    middle = {way: statistics.median(each) for way, each in rates.items()}
+    best = max(("a1", "a2"), key=middle.__getitem__)
+    ratios = {}
+    for other in (best, "b"):
+        own = sorted(s / o for s, o in zip(rates["s"], rates[other], strict=True) if o)
+        if len(own) < args.rounds:
+            print(f"{WAYS[other]}: held no rate within the bound in {args.rounds - len(own)} rounds, which have no ratio")
+        if own:
+            ratios[other] = [statistics.median(own), own[0], own[-1]]
+            spread = f"{ratios[other][0]:.2f} ({own[0]:.2f} to {own[-1]:.2f} over {len(own)} rounds)"
+            print(f"xstilts serve / {WAYS[other]}: {spread}")
+    return {"same": same, "of": len(some), "rates": rates, "ratios": ratios}
+
+
+def soak(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """xstilts serve at a share of what it can do, part by part."""
+    bound, found = args.bound_ms / 1000, find(args.model, args.store, args.data, "cpu")
+    asked = requests(f"/v1/{found.spec.task}", [{"inputs": [each]} for each in rows_of(found, args.data)])
+    named = ["--store", str(args.store), "--data", str(args.data)]
+    with server(serve_words([args.model], args.port, *named), args.port) as process:
+        most = args.rate or capacity(args.port, asked, min(10.0, args.seconds / 15), bound, 0)
+        if not most:
+            sys.exit(f"no rate holds a 99th percentile of {args.bound_ms:g} ms; give --bound-ms or --rate")
+        print(f"{args.share:.0%} of {most:.0f} requests a second for {args.seconds:g} s", flush=True)
+        parts = []
+        for number in range(PARTS):
+            part = run(args.port, asked, args.share * most, args.seconds / PARTS, number)
+            parts.append({"answers": len(part.latencies), "errors": part.errors, "p99": part.p99, "megabytes": proportional(process)})
             print(
-                f"minute {minute}: {len(found.latencies)} answers, {found.errors} errors, p99 {1000 * found.p99:.1f} ms "
-                f"(bound {1000 * bound:g}), {resident(process):.1f} MB",
+                f"part {number + 1}: {len(part.latencies)} answers, {part.errors} errors, p99 {1000 * part.p99:.1f} ms, "
+                f"{parts[-1]['megabytes']:.1f} MB",
                 flush=True,
             )
+    memory = [part["megabytes"] for part in parts[1:]]
+    growth = statistics.linear_regression(range(len(memory)), memory).slope * 60 * PARTS / args.seconds
+    errors, over = sum(part["errors"] for part in parts), sum(part["p99"] > bound for part in parts)
+    worst = 1000 * max(part["p99"] for part in parts)
+    answers = sum(part["answers"] for part in parts)
+    print(f"{answers} answers, {errors} errors, worst p99 {worst:.1f} ms, {over} of {PARTS} parts over the bound")
+    print(f"memory {memory[-1] - memory[0]:+.1f} MB from the second part to the last, {growth:+.2f} MB a minute")
+    return {"rate": args.share * most, "seconds": args.seconds, "parts": parts, "megabytes_a_minute": growth}
+
+
+def heads(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Memory of all heads on one encoder, of a model a head in one process, and of a process a head."""
+    from xstilts.deploy.export import export
+
+    every = find_all(args.model, args.store, args.data, "cpu")
+    if len(every) < 2:
+        sys.exit(f"{args.model}: has one head; name a training of several tasks")
+    folders = []
+    for found in every:
+        folders.append(scratch / found.spec.task)
+        export(found, "torch", "fp32", folders[-1], args.data, 10)
+    bodies = {found.spec.task: {"inputs": rows_of(found, args.data)[:8]} for found in every}
+
+    def measured(*groups: Sequence[str]) -> float:
+        """Together, of a server for each group of models."""
+        with ExitStack() as stack:
+            ports = [args.port + number for number in range(len(groups))]
+            running = [stack.enter_context(server(serve_words(group, port), port)) for group, port in zip(groups, ports, strict=True)]
+            for number, (task, body) in enumerate(bodies.items()):
+                post(ports[number % len(groups)], f"/v1/{task}", body)
+            return sum(map(proportional, running))
+
+    # named by the store's key, heads of one training share their encoder; exports bring one each
+    shared = [args.model, "--store", str(args.store), "--data", str(args.data)]
+    names = [str(folder) for folder in folders]
+    made = {"one encoder": measured(shared), "a model a head": measured(names), "a process a head": measured(*([name] for name in names))}
+    weights = sum(path.stat().st_size for path in folders[0].glob("model*.safetensors")) / 1e6
+    print(f"{len(every)} heads ({' '.join(bodies)}), {weights:.1f} MB of weights a model:")
+    for name, megabytes in made.items():
+        print(f"  {name}: {megabytes:.1f} MB, {megabytes / made['one encoder']:.2f} times the first")
+    return {"tasks": list(bodies), "weights": weights, **made}
+
+
+def proportional(process: int) -> float:
+    """Megabytes that a process has in memory now, a page that several share counted by its part (proportional set size)."""
+    text = Path(f"/proc/{process}/smaps_rollup").read_text()
+    return int(text.partition("\nPss:")[2].split()[0]) / 1024
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("mode", choices=("rate", "soak", "heads"))
     parser.add_argument("model")
     parser.add_argument("--store", type=Path, default=Path(os.environ.get("XSTILTS_STORE", "xstilts-store")))
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("XSTILTS_DATA", "~/.cache/xstilts/data")).expanduser())
     parser.add_argument("--bound-ms", type=float, default=100.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, help="rate: of one measurement (10); soak: of all of it (900)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--share", type=float, default=0.8)
+    parser.add_argument("--rate", type=float, help="requests a second that count as the capacity, in place of a search")
     parser.add_argument("--port", type=int, default=8765)
-    parser.add_argument("--soak", type=int, default=0, metavar="MINUTES")
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    bound = args.bound_ms / 1000
+    args.seconds = args.seconds or (900.0 if args.mode == "soak" else 10.0)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
-        task, pairs = prepared(args, folder)
-        inputs = [{"text": text, **({"pair": pair} if pair is not None else {})} for text, pair in pairs]
-        ours = requests(f"/v1/{task}", [{"inputs": [each]} for each in inputs])
-        theirs = requests("/", [{"text": text, "text_pair": pair} for text, pair in pairs])
-        rates: dict[str, list[float]] = {way: [] for way in WAYS}
-        for number in range(args.rounds):
-            for way in list(WAYS)[:: 1 if number % 2 == 0 else -1]:
-                with server(way, folder, args.port):
-                    rates[way].append(capacity(args.port, ours if way in "sb" else theirs, args.seconds, bound, number))
-                print(f"round {number + 1}, {WAYS[way]}: {rates[way][-1]:.0f} a second with p99 within {args.bound_ms:g} ms", flush=True)
-        middle = {way: statistics.median(each) for way, each in rates.items()}
-        best = max(("a1", "a2"), key=middle.__getitem__)
-        for other in (best, "b"):
-            ratios = sorted(s / o for s, o in zip(rates["s"], rates[other], strict=True) if o)
-            if ratios:
-                spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f} over {len(ratios)} rounds)"
-                print(f"xstilts serve / {WAYS[other]}: {spread}")
-        if args.soak:
-            soak(folder, args.port, ours, 0.8 * middle["s"], args.soak, bound)
+        made = {"rate": rates_of, "soak": soak, "heads": heads}[args.mode](args, Path(scratch))
+    print(f"{machine.kind()}, {machine.cores()} cores, load {load:.1f} before")
+    if args.out is not None:
+        about = {"mode": args.mode, "model": args.model, "bound": args.bound_ms / 1000, "load": load}
+        args.out.write_text(json.dumps({**about, **provenance.made(), **made}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from engine_maker import make_model
+from families_maker import make
 from xstilts.deploy.find import Found, find
 from xstilts.engine import hf
 from xstilts.engine.heads import fresh
@@ -31,11 +32,12 @@ def _rows(name: str, part: Part, language: str) -> Rows:
     return part_rows(task(name), part, language, task(name).parts, ROWS, DATA, lambda path: "")
 
 
-def make_model_in(store: Path, names: Sequence[str], pool: str = "first", bert: bool = False, length: int = 48) -> str:
+def make_model_in(store: Path, names: Sequence[str], pool: str = "first", bert: bool = False, length: int = 48, family: str = "") -> str:
     """The key of a training on these tasks whose weights are random heads on one encoder, scored in English and Japanese."""
     opened = Store.open(store)
     start = store.parent / "bert"
     weights = make_model(start, "bert", 130) if bert else shipped()["mini-small"]
+    weights = make(store.parent / family, family) if family else weights
     shares = tuple(Share(_rows(name, "train", "en")) for name in names)
     stage = Train(Pretrained(str(weights), pool), shares, (), Recipe(max_length=length, stride=8), 1, Runtime())
     encoder, tokenizer = hf.load_encoder(weights), hf.load_tokenizer(weights)

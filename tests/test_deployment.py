@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from study_maker import finder, make_study, task_of
 from xstilts.analysis import serving
 from xstilts.deploy import bench, grid
 from xstilts.deploy.grid import bench_study
@@ -22,7 +25,12 @@ from xstilts.engine.model import save_heads
 from xstilts.errors import ModelError, StoreError, StudyError
 from xstilts.models import shipped
 from xstilts.plan import make_plan
-from xstilts.report.serving import tables, words
+from xstilts.report import Facts, evaluate
+from xstilts.report.drawings import Drawings, drawn
+from xstilts.report.page import page
+from xstilts.report.serving import tables, words, write_csv
+from xstilts.report.text import markdown
+from xstilts.report.view import View
 from xstilts.stages import Train
 from xstilts.store import Store
 from xstilts.study import read_study
@@ -108,6 +116,28 @@ def test_what_the_study_no_longer_trains_is_left_out() -> None:
     assert "2 measurements of models that the study no longer trains so" in found.refused[-1]
     with pytest.raises(StoreError, match="measure again"):
         serving.served({"measured": []}, STEPS)
+
+
+def test_the_report_shows_what_was_measured(tmp_path: Path) -> None:
+    cells = make_study(tmp_path / "made", dict.fromkeys(STEPS, 0.0), targets=("nli",), seeds=(0, 1, 2), items=12)
+    table = table_of(0.005)
+    for row in (*table["measured"], *table["compared"]):
+        row["target"] = "nli"
+    report = evaluate(Facts("toy"), cells, finder(tmp_path / "made"), task_of=task_of, resamples=20)
+    bare = markdown(report)
+    assert "Deployment" not in bare and drawn(View(report)).served == {}
+    report = replace(report, served=serving.served(table, STEPS))
+    drawing = drawn(View(report)).served["nli"]
+    marks = [layer for layer in drawing.spec["layer"] if layer["mark"]["type"] == "point"][0]["data"]["values"]
+    assert {(row["way"], row["choice"], row["front"]) for row in marks} >= {("m, onnx", "slow", True), ("m, torch", "slow", False)}
+    assert "on the front m after slow, onnx: 62.0 at" in drawing.about
+    text, shown = markdown(report), page(report, Drawings({}, {}, {}, {"nli": drawing}))
+    for said in ("Deployment", "no official MLPerf result", "2 slower", "equal within 3%"):
+        assert said in text and said in shown
+    assert "| m | slow | nli | torch | latency |" in text and shown.count("<figure") == 1
+    write_csv(report, tmp_path / "deployment.csv")
+    rows = list(csv.DictReader((tmp_path / "deployment.csv").open(encoding="utf-8")))
+    assert len(rows) == 24 and (rows[3]["language"], rows[3]["tokens"], rows[3]["server_rate"]) == ("ja", "20.0", "200.0")
 
 
 STUDY = """

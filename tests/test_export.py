@@ -122,6 +122,49 @@ def test_a_torch_export_is_a_plain_transformers_folder(tmp_path: Path, kind: str
     refused("is there already", export, found, "torch", "fp32", tmp_path / "out", DATA, ROWS)
 
 
+@pytest.mark.parametrize(
+    ("family", "kind", "pool"),
+    [
+        ("qwen2", "classify", "last"),
+        pytest.param("llama", "tag", "last", marks=pytest.mark.slow),
+        pytest.param("gemma2", "span", "last", marks=pytest.mark.slow),
+        pytest.param("qwen2", "choose", "mean", marks=pytest.mark.slow),
+        pytest.param("mt5", "classify", "mean", marks=pytest.mark.slow),
+    ],
+)
+def test_decoders_with_heads_are_exported_to_torch_and_nothing_else(tmp_path: Path, family: str, kind: str, pool: str) -> None:
+    key = make_model_in(tmp_path / "store", (TASKS[kind],), pool, family=family)
+    found = found_in(tmp_path / "store", key)
+    spec = export(found, "torch", "fp32", tmp_path / "out", DATA, ROWS)
+    assert spec.layout == "" and {code: each.same for code, each in spec.checked.items()} == dict.fromkeys(LANGUAGES, ROWS)
+    assert transformers.AutoModel.from_pretrained(tmp_path / "out").num_parameters() > 0
+    rows = real_rows(found, DATA, ROWS)["ja"]
+    (served,) = engines.load_all([find(str(tmp_path / "out"), tmp_path / "store", DATA, "cpu")])
+    assert [a.pred for a in served[TASKS[kind]].answer(rows)] == [a.pred for a in engines.load(found).answer(rows)]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("the last attended token's last hidden state" in card) is (kind == "classify" and pool == "last")
+    if family != "mt5":
+        words = "model is read where its rows end, which no graph does; use --format torch"
+        refused(words, export, found, "onnx", "fp32", tmp_path / "graph", DATA, ROWS)
+        assert not (tmp_path / "graph").exists()
+
+
+def test_models_that_write_are_refused_in_one_line(tmp_path: Path) -> None:
+    from xstilts.stages import Pretrained, Recipe, Runtime, Share, Train
+    from xstilts.store import Store
+
+    store = Store.open(tmp_path / "store")
+    rows = next(iter(found_in(tmp_path / "store", make_model_in(tmp_path / "store", ("mini-nli",))).scored.values())).rows
+    stage = Train(Pretrained("w", "mean", form="text"), (Share(rows),), (), Recipe(), 1, Runtime())
+    with store.claim(stage.key) as draft:
+        assert draft is not None
+        (draft / "out" / "encoder").mkdir(parents=True)
+        store.finish(stage, 1.0, {})
+    words = 'it writes its answers .form = "text".* by a head; transformers loads its folder'
+    said = refused(words, found_in, tmp_path / "store", stage.key)
+    assert "\n" not in said and str(store.entry(stage.key) / "encoder") in said
+
+
 def test_bf16_weights_are_half_the_size(store: Path, keys: dict[str, str], tmp_path: Path) -> None:
     for precision in ("fp32", "bf16"):
         export(found_in(store, keys["tag"]), "torch", precision, tmp_path / precision, DATA, ROWS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import http.client
 import json
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -359,6 +361,41 @@ def test_sigterm_under_load_loses_no_accepted_request(server: Callable[..., tupl
     # what the server took in it has answered, and each answer has arrived; a connection may be refused in the moment of the stop
     assert sum(good) == sent >= 200
     assert sum(lost) <= 8
+
+
+def clients() -> dict[str, str]:
+    """The client that README and docs show, as it stands there, by file; at least the docs have it."""
+    root, found = Path(__file__).parents[1], {}
+    for name in ("README.md", "docs/deployment.md"):
+        lines = (root / name).read_text("utf-8").splitlines()
+        begins = [number for number, line in enumerate(lines) if line == "    import json, os, urllib.request"]
+        for begin in begins:
+            after = (number for number in range(begin, len(lines)) if lines[number] and not lines[number].startswith("    "))
+            end = next(after, len(lines))
+            found[name] = textwrap.dedent("\n".join(lines[begin:end]))
+    assert "docs/deployment.md" in found
+    return found
+
+
+@pytest.mark.slow
+def test_the_client_of_the_readme_as_it_stands_there(
+    server: Callable[..., tuple[int, subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSTILTS_API_KEY", "secret")
+    port, process = server()
+    for name, text in clients().items():
+        assert len([line for line in text.splitlines() if line]) <= 10, name
+
+        def ask(text: str = text, **given: str) -> subprocess.CompletedProcess[str]:
+            env = {**os.environ, "XSTILTS_SERVER": f"http://127.0.0.1:{port}", **given}
+            return subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=env, check=False, timeout=60)
+
+        done = ask()
+        assert done.returncode == 0, done.stderr
+        (answer,) = ast.literal_eval(done.stdout)
+        assert answer["label"] in answer["scores"] and sum(answer["scores"].values()) == pytest.approx(1.0)
+        assert "401" in ask(XSTILTS_API_KEY="wrong").stderr
+    stopped(process)
 
 
 @pytest.mark.slow

@@ -201,8 +201,13 @@ def _how(spec: Spec) -> list[str]:
     if spec.layout:
         return ["```python", f"from transformers import AutoTokenizer, {spec.layout}", "", f'model = {spec.layout}.from_pretrained(".")',
                 'tokenizer = AutoTokenizer.from_pretrained(".")', "```"]  # fmt: skip
-    vector = "the mean of the last hidden states over the attended tokens" if spec.pool == "mean" else "the first token's last hidden state"
+    vector = {
+        "mean": "the mean of the last hidden states over the attended tokens", "first": "the first token's last hidden state",
+        "last": "the last attended token's last hidden state",
+    }[spec.pool]  # fmt: skip
     what = f"of {vector}" if spec.kind in ("classify", "choose") else "of every last hidden state"
+    if spec.pool == "last":  # what a causal model says of a word or a row stands where that ends
+        what += {"tag": " (a word's tag at its last piece)", "span": ' ("no answer" at the last token)'}.get(spec.kind, "")
     formula = "out(tanh(dense(x)))" if spec.kind in ("classify", "choose") else "out(x)"
     return [
         f"`AutoModel` loads the encoder. No transformers class has this head: it is {formula} {what}, its weights are `{graphs.HEAD}`:", "",

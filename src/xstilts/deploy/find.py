@@ -102,6 +102,11 @@ def _entry(name: str, stage: object, store: Store, task: str) -> tuple[Found, ..
     folder = store.find_weights(stage.key)
     if folder is None:
         raise ModelError(f'{name}: the weights of stage {stage.key[:12]} are not in {store.path}; run its study with keep = "all"')
+    if root(stage).form == "text":
+        raise ModelError(
+            f'{name}: it writes its answers (form = "text"), and what is deployed answers in one pass, by a head; transformers loads its '
+            f"folder as it is: {folder / 'encoder'}"
+        )
     if not (folder / "encoder").is_dir():
         way = recipe_of(stage).tuning
         raise ModelError(f'{name}: it was trained with tuning = "{way}", which stores no whole encoder; name one of tuning = "full"')

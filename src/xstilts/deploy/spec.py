@@ -41,7 +41,7 @@ class Spec:
     languages: tuple[str, ...]  # in which it was checked, or that its task has
     max_length: int  # tokens a row, special tokens included
     stride: int  # tokens that neighbouring windows share (span)
-    pool: str  # sentence vector of classify and choose: "first" or "mean"
+    pool: str  # sentence vector of classify and choose: "first", "mean" or "last"
     precision: str  # "fp32", "bf16" or "int8"
     format: str = ""  # "onnx", "openvino" or "torch"; "" where it lies in a store
     layout: str = ""  # torch: the transformers class that the weights are of, "" where there is none
