@@ -15,8 +15,10 @@ import pytest
 import torch
 
 from study_maker import finder, make_study, task_of
+from xstilts import cli
 from xstilts.analysis import serving
 from xstilts.deploy import bench, grid
+from xstilts.deploy.__main__ import _bench_study
 from xstilts.deploy.grid import bench_study
 from xstilts.engine import hf
 from xstilts.engine.heads import fresh
@@ -128,7 +130,8 @@ def test_the_report_shows_what_was_measured(tmp_path: Path) -> None:
     assert "Deployment" not in bare and drawn(View(report)).served == {}
     report = replace(report, served=serving.served(table, STEPS))
     drawing = drawn(View(report)).served["nli"]
-    marks = [layer for layer in drawing.spec["layer"] if layer["mark"]["type"] == "point"][0]["data"]["values"]
+    points = next(layer for layer in drawing.spec["layer"] if layer["mark"]["type"] == "point")
+    marks = points["data"]["values"]
     assert {(row["way"], row["choice"], row["front"]) for row in marks} >= {("m, onnx", "slow", True), ("m, torch", "slow", False)}
     assert "on the front m after slow, onnx: 62.0 at" in drawing.about
     text, shown = markdown(report), page(report, Drawings({}, {}, {}, {"nli": drawing}))
@@ -152,6 +155,29 @@ train = 8
 dev = 4
 test = 6
 """
+
+
+def test_the_command_tells_a_study_from_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[tuple[str, dict[str, Any]]] = []
+
+    def hand_over(command: str, place: object, asked: dict[str, Any], json_: bool, threads: int) -> None:
+        handed.append((command, asked))
+
+    monkeypatch.setattr(cli, "_hand_over", hand_over)
+
+    def ask(*words: str) -> dict[str, Any]:
+        cli.app(["bench", *words], standalone_mode=False)
+        assert handed[-1][0] == "bench"
+        return handed[-1][1]
+
+    assert (ask("deployment-cost")["study"], ask("a.toml")["study"]) == (True, True)
+    assert ask("deployment-cost", "--engines", "torch,onnx")["engines"] == ["torch", "onnx"]
+    assert [ask(*words)["study"] for words in (("0123abcd",), ("s:m/none/t/1",), ("quickstart", "other"))] == [False] * 3
+    assert set(cli.ENGINES) <= set(grid.ENGINES)
+    with pytest.raises(StudyError, match="--engines goes with a study"):
+        ask("0123abcd", "--engines", "torch")
+    with pytest.raises(StudyError, match="--out goes with single models"):
+        ask("quickstart", "--out", "f.json")
 
 
 class Planted:
@@ -188,7 +214,9 @@ def trained(store: Store, study: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_study_is_measured_once_and_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_is_measured_once_and_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     store, study, asked = Store.open(tmp_path / "store"), tmp_path / "toy.toml", list[str]()
     study.write_text(STUDY, "utf-8")
 
@@ -224,6 +252,10 @@ def test_a_study_is_measured_once_and_stored(tmp_path: Path, monkeypatch: pytest
     again = run()
     assert asked == [] and again["measured"] == table["measured"] and len(again["load"]) == 2
     assert len(run(seconds=2.0)["measured"]) == 2 and len(asked) == 6
+    asked_for = {"models": [str(study)], "store": str(store.path), "task": "mini-pos", "engines": ["torch"], "json": False}
+    _bench_study(asked_for, bench.Plan((), where, 2.0, rounds=3), lambda line: None)
+    out = capsys.readouterr().out
+    assert "of 2 comparisons 2 are equal within 3%" in out and f"measured: {serving.path_of(store, 'toy')}; xstilts report {study} shows it" in out
     # an engine that cannot be had is noted and the others go on
 
     def refuse(*given: object) -> None:

@@ -159,6 +159,7 @@ def test_models_that_write_are_refused_in_one_line(tmp_path: Path) -> None:
     with store.claim(stage.key) as draft:
         assert draft is not None
         (draft / "out" / "encoder").mkdir(parents=True)
+        (draft / "out" / "encoder" / "config.json").write_text("{}")
         store.finish(stage, 1.0, {})
     words = 'it writes its answers .form = "text".* by a head; transformers loads its folder'
     said = refused(words, found_in, tmp_path / "store", stage.key)
