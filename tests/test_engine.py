@@ -519,7 +519,7 @@ def test_model_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(ModelError, match="cannot be loaded as a transformers encoder"):
+    with pytest.raises(ModelError, match="model.safetensors is cut short or damaged; fetch it again"):
         hf.load_encoder(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot be loaded"):
