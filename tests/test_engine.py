@@ -466,10 +466,14 @@ def test_a_second_training_of_a_task_goes_on_with_its_head(tmp_path: Path, kind:
     assert (heads["fresh"]["out.weight"] - before["out.weight"]).abs().max() > 1e-3
 
 
-def test_a_loss_that_is_not_finite_names_step_and_examples(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"toy-classify: the loss is (nan|inf) at step \d+ \(examples e\d+"):
+def test_a_loss_that_is_not_finite_names_step_and_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(training, "SAVE_SHARE", 1e9)  # a state after every step
+    with pytest.raises(TrainingError, match=r"toy-classify: the loss is (nan|inf) at step \d+ \(examples e\d+") as told:
         fit(toy_task("classify"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, lr=1e30, clip=1e30, warmup=0.0), select=False)
     assert not (tmp_path / "d/out").exists()
+    kept = json.loads((tmp_path / "d/state/state.json").read_text())  # the last whose step had a finite loss
+    assert f"at step {kept['step']} " in str(told.value) and np.isfinite(kept["recent"]).all()
 
 
 @pytest.mark.parametrize("kind", ["classify", "choose", "tag", "span"])
@@ -519,7 +523,7 @@ def test_model_folders_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     folder = make_model(tmp_path / "m")
     weights = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-    with pytest.raises(ModelError, match="cannot be loaded as a transformers encoder"):
+    with pytest.raises(ModelError, match="model.safetensors is cut short or damaged; fetch it again"):
         hf.load_encoder(folder)
     (folder / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="cannot be loaded"):

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -775,18 +776,10 @@ def models_command(
     json_: Json = False,
 ) -> None:
     """List the known models and what has been run of each, or with --matrix: architectures x task kinds x ways of tuning."""
-    from xstilts.families import matrix as cells
     from xstilts.models import known
 
     if matrix:
-        rows = [
-            {"architecture": name, "kind": kind, "tuning": tuning, "answer": f"refused: {reason}" if reason else "runs"}
-            for name, kind, tuning, reason in cells()
-        ]
-        if json_:
-            _print_json(rows)
-            return
-        _print_table(("architecture", "task kind", "tuning", ""), [tuple(row.values()) for row in rows])
+        _print_matrix(json_)
         return
     found = known()
     if json_:
@@ -808,6 +801,36 @@ def models_command(
     )
     for note in dict.fromkeys(row.note for row in found if row.note):
         print(note)
+
+
+def _print_matrix(json_: bool) -> None:
+    """Architectures x task kinds; in a cell a letter for each way of tuning that runs, and the numbers of the reasons for the others."""
+    from xstilts.families import matrix
+
+    if json_:
+        _print_json(
+            [
+                {"architecture": name, "kind": kind, "tuning": tuning, "answer": f"refused: {reason}" if reason else "runs"}
+                for name, kind, tuning, reason in matrix()
+            ]
+        )
+        return
+    reasons: dict[str, int] = {}
+    table: dict[str, dict[str, str]] = {}
+    for (name, kind), ways in groupby(matrix(), lambda cell: cell[:2]):
+        runs, refused = "", dict[int, None]()
+        for _, _, tuning, reason in ways:
+            if reason:
+                refused[reasons.setdefault(reason, len(reasons) + 1)] = None
+            runs += "-" if reason else tuning[0].upper() if tuning == "full" or kind == "classify" else tuning[0]
+        table.setdefault(name, {})[kind] = " ".join(["-" if set(runs) == {"-"} else runs, *map(str, refused)])
+    kinds = next(iter(table.values()))
+    _print_table(("architecture", *kinds), [(name, *row.values()) for name, row in table.items()])
+    print("F full, L LoRA, Q QLoRA, P soft prompts, H head only.")
+    print("Capitals: run in the tests on small random weights of that architecture; small letters: on those of one architecture a kind.")
+    print("Refused, by number:")
+    for reason, number in reasons.items():
+        print(f"{number}  {reason}")
 
 
 def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

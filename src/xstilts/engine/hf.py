@@ -62,12 +62,21 @@ def load_encoder(folder: Path, dropout: float = 0.0, device: str = "cpu", images
         if "add_pooling_layer" in inspect.signature(kind).parameters:
             source["add_pooling_layer"] = False
         loader = AutoModel if family.loads == "AutoModel" else kind
-        model, info = loader.from_pretrained(config=config, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **source)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        source |= {"use_safetensors": True, "ignore_mismatched_sizes": True}  # they are named below
+        model, info = loader.from_pretrained(config=config, dtype=torch.float32, output_loading_info=True, **source)
+    except SafetensorError as error:
+        raise ModelError(f"{folder}: model.safetensors is cut short or damaged; fetch it again ({error})") from None
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a transformers encoder: {error}") from None
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ModelError(f"{folder}: the weights lack {len(missing)} tensors of the encoder, {missing[0]} among them")
+    if info["mismatched_keys"]:
+        name, stored, wanted = min(info["mismatched_keys"])
+        raise ModelError(
+            f"{folder}: {name} has the shape {list(stored)}, and by config.json it would have {list(wanted)}; "
+            "weights and config are not of one model"
+        )
     _still(model)
     pack(model)
     loaded: PreTrainedModel = nn.Module.to(model, device)
