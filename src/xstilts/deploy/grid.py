@@ -126,7 +126,8 @@ def _files(
     points: Sequence[Point], engine: str, store: Store, data: Path, where: Mapping[str, Any], table: Table, tell: Tell
 ) -> dict[str, str]:
     """By key, what the engine loads: a stage's key, or the folder of an export, made where it is not there yet."""
-    form, found = ENGINES[engine], {}
+    form = ENGINES[engine]
+    found: dict[str, str] = {}
     for point in points:
         folder = store.cache / "exports" / f"{point.key}-{point.target}-{engine}"
         try:
