@@ -139,7 +139,7 @@ def test_the_report_shows_what_was_measured(tmp_path: Path) -> None:
         assert said in text and said in shown
     assert "| m | slow | nli | torch | latency |" in text and shown.count("<figure") == 1
     write_csv(report, tmp_path / "deployment.csv")
-    rows = list(csv.DictReader((tmp_path / "deployment.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "deployment.csv").read_text("utf-8").splitlines()))
     assert len(rows) == 24 and (rows[3]["language"], rows[3]["tokens"], rows[3]["server_rate"]) == ("ja", "20.0", "200.0")
 
 
