@@ -220,9 +220,10 @@ def plan(
 
     named = device_named(on) if on else None
     place: Place = replace(ctx.obj, device="cuda") if on else ctx.obj
-    store, made = _planned(place, study)
+    store, made = _planned(place, study, unseen=named is not None)
     todo = needed(made.stages, store)
-    store.remember(todo.values())
+    if named is None:
+        store.remember(todo.values())
     jobs = place.jobs or default_jobs(made.study.threads, place.device)
     names = _names(made)
     guess = None if quick or named is not None else estimate(made, todo, store, place.data, jobs)
@@ -280,12 +281,16 @@ def plan(
     print("rows:")
     for line in dict.fromkeys(made.data_lines):
         print(f"  {line}")
+    if any(not read.rows.data for read in made.reads):
+        print("  rows that are not here: as many as the split officially has (else as in other languages), as long as rows that are here")
     if made.mix_lines:
         print("an epoch of each mix:")
     for line in made.mix_lines:
         print(f"  {line}")
     for text in _need_lines(needs, took, named):
         print(text)
+    if named is not None and took:
+        print(f"{span(sum(took.values()))} on {named.name} for the stages that are missing, one after the other")
     if guess is not None:
         if guess.seconds is None:
             print(f"estimate: none ({guess.basis})")
@@ -463,7 +468,7 @@ def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
         print(f"  {'in work' if key in busy else 'begun  '}  {key[:12]}  {label(todo[key], names)}")
 
 
-def _planned(place: Place, name: str) -> tuple[Store, Plan]:
+def _planned(place: Place, name: str, unseen: bool = False) -> tuple[Store, Plan]:
     from xstilts.estimate import counter
     from xstilts.plan import make_plan
     from xstilts.provide import provide
@@ -471,8 +476,10 @@ def _planned(place: Place, name: str) -> tuple[Store, Plan]:
 
     study = read_study(name)
     store = place.open()
-    provide(study, place.data, place.offline)
-    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data), offline=place.offline)
+    if not unseen:
+        provide(study, place.data, place.offline)
+    count = counter(store, place.data)
+    return store, make_plan(study, place.data, store.file_hash, place.device, count=count, offline=place.offline, unseen=unseen)
 
 
 def _names(made: Plan) -> dict[str, str]:
