@@ -85,6 +85,12 @@ def test_plan_says_what_a_named_device_would_need_and_what_does_not_fit(place: P
     assert train["fits"] is False and train["stages"] == 2 and 98 * GIB < train["memory"] < 140 * GIB
     assert train["parts"]["gradients"] == 4 * train["trained"] == train["parts"]["moments"] // 2
     assert train["seconds"] == pytest.approx(train["operations"] / (0.3 * 989.4e12) + 0.15)
+    parts = ("--processes", "4", "--parallel", "fsdp", "--checkpointing", "--micro-tokens", "4096")
+    spread = json.loads(xstilts("plan", "big.toml", "--on", "h100", "--offline", "--json", *parts)[1])["needs"]
+    quarter = next(line for line in spread if (line["kind"], line["model"]) == ("train", "llama"))
+    assert quarter["fits"] is True and quarter["memory"] < train["memory"] / 2
+    code, out, err = xstilts("plan", "big.toml", "--offline", "--checkpointing")
+    assert (code, out) == (2, "") and "plan takes them beside --on alone" in err
     code, out, err = xstilts("plan", "big.toml", "--on", "h10", "--offline")
     assert (code, out) == (2, "") and err.startswith('error: --on: unknown device "h10" (known: rtx4090, ') and '"h100"?' in err
 
