@@ -95,7 +95,7 @@ def test_tree_distance_and_script() -> None:
 
 def test_kilometres_to_english() -> None:
     assert great_circle("en", "en") == 0.0 and great_circle("xx", "en") is None
-    # a quarter of a meridian and of the equator, and what the spherical law of cosines gives for two places
+    # by the law of cosines on a sphere: one of the two places lies on the equator
     assert great_circle("id", "jv") == pytest.approx(6.371 * np.arccos(np.cos(np.radians(7)) * np.cos(np.radians(5))))
     near, far = (great_circle(code, "en") for code in ("nl", "ja"))
     assert near is not None and far is not None and 0.3 < near < 0.6 and 9.0 < far < 10.0
