@@ -466,10 +466,14 @@ def test_a_second_training_of_a_task_goes_on_with_its_head(tmp_path: Path, kind:
     assert (heads["fresh"]["out.weight"] - before["out.weight"]).abs().max() > 1e-3
 
 
-def test_a_loss_that_is_not_finite_names_step_and_examples(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"toy-classify: the loss is (nan|inf) at step \d+ \(examples e\d+"):
+def test_a_loss_that_is_not_finite_names_step_and_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "SAVE_EVERY", 0.0)
+    monkeypatch.setattr(training, "SAVE_SHARE", 1e9)  # a state after every step
+    with pytest.raises(TrainingError, match=r"toy-classify: the loss is (nan|inf) at step \d+ \(examples e\d+") as told:
         fit(toy_task("classify"), make_model(tmp_path / "m"), tmp_path / "d", replace(RECIPE, lr=1e30, clip=1e30, warmup=0.0), select=False)
     assert not (tmp_path / "d/out").exists()
+    kept = json.loads((tmp_path / "d/state/state.json").read_text())  # the last whose step had a finite loss
+    assert f"at step {kept['step']} " in str(told.value) and np.isfinite(kept["recent"]).all()
 
 
 @pytest.mark.parametrize("kind", ["classify", "choose", "tag", "span"])

@@ -22,7 +22,7 @@ from xstilts.machine import Room
 from xstilts.needs import Bounds, Counts, Lengths
 from xstilts.plan import Plan
 from xstilts.run import needed
-from xstilts.stages import Layout, Predict, Pretrained, Rows, Share, Train
+from xstilts.stages import Layout, Predict, Pretrained, Recipe, Rows, Share, Train
 from xstilts.store import Store
 from xstilts.tasks import task
 
@@ -85,8 +85,30 @@ def test_plan_says_what_a_named_device_would_need_and_what_does_not_fit(place: P
     assert train["fits"] is False and train["stages"] == 2 and 98 * GIB < train["memory"] < 140 * GIB
     assert train["parts"]["gradients"] == 4 * train["trained"] == train["parts"]["moments"] // 2
     assert train["seconds"] == pytest.approx(train["operations"] / (0.3 * 989.4e12) + 0.15)
+    parts = ("--processes", "4", "--parallel", "fsdp", "--checkpointing", "--micro-tokens", "4096")
+    spread = json.loads(xstilts("plan", "big.toml", "--on", "h100", "--offline", "--json", *parts)[1])["needs"]
+    quarter = next(line for line in spread if (line["kind"], line["model"]) == ("train", "llama"))
+    assert quarter["fits"] is True and quarter["memory"] < train["memory"] / 2
+    code, out, err = xstilts("plan", "big.toml", "--offline", "--checkpointing")
+    assert (code, out) == (2, "") and "plan takes them beside --on alone" in err
     code, out, err = xstilts("plan", "big.toml", "--on", "h10", "--offline")
     assert (code, out) == (2, "") and err.startswith('error: --on: unknown device "h10" (known: rtx4090, ') and '"h100"?' in err
+
+
+def test_rows_that_are_not_here_are_priced_by_their_official_number_and_not_run(place: Path, xstilts: Any) -> None:
+    Path("far.toml").write_text(STUDY.replace('"mini-pos"', '"xnli", "tydiqa"', 1).replace(', "llama"]', "]").split("[encoders.llama]")[0])
+    code, out, err = xstilts("plan", "far.toml", "--on", "h100", "--offline")
+    assert (code, err) == (0, "")
+    assert "  train: xnli train en, rows that are not here" in out and "  test: xnli test, rows that are not here [en de]" in out
+    assert re.search(r"^\S.* on H100 80 GB for the stages that are missing, one after the other$", out, re.MULTILINE)
+    found = {(line["kind"], line["what"]): line for line in json.loads(xstilts("plan", "far.toml", "--on", "h100", "--json")[1])["needs"]}
+    # as long as the rows of their kind that come with the package: 392,702 to train on and 5,010 to score
+    ratio = found["train", "xnli"]["tokens"] / found["predict", "xnli"]["tokens"]
+    assert ratio == pytest.approx(Recipe().epochs * 392_702 / 5_010, rel=0.2)  # the rows of each language have a length of their own
+    assert found["predict", "tydiqa"]["tokens"] > 440
+    for command in (("plan", "far.toml"), ("run", "far.toml")):
+        code, out, err = xstilts(*command, "--offline")
+        assert code == 2 and "multinli_1.0_train.jsonl" in err and "Traceback" not in err
 
 
 def test_plan_marks_what_does_not_fit_here_without_measuring_it(place: Path, xstilts: Any, monkeypatch: pytest.MonkeyPatch) -> None:

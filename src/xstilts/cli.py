@@ -68,6 +68,10 @@ class Place:
 
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file (TOML) or the name of a ready-made study.")]
+Processes = Annotated[int, typer.Option(min=1, help="Processes of one training on this host (GPUs, or groups of cores).")]
+Parallel = Annotated[str, typer.Option(help="ddp: the whole model in each process; fsdp: a part of it.")]
+Checkpointing = Annotated[bool, typer.Option("--checkpointing", help="Compute activations again in place of keeping them.")]
+MicroTokens = Annotated[int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the report (default: ./reports/STUDY).")]
 
 
@@ -114,15 +118,13 @@ def run_command(
     study: StudyName,
     out: Out = None,
     json_: Json = False,
-    processes: Annotated[int, typer.Option(min=1, help="Processes of one training on this host (GPUs, or groups of cores).")] = 1,
-    parallel: Annotated[str, typer.Option(help="ddp: the whole model in each process; fsdp: a part of it.")] = "ddp",
+    processes: Processes = 1,
+    parallel: Parallel = "ddp",
     nodes: Annotated[int, typer.Option(min=1, help="Hosts that train together, on a store that they share.")] = 1,
     node_rank: Annotated[int, typer.Option(min=0, help="This host's number; host 0 runs the study, the others help.")] = 0,
     rendezvous: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the hosts meet: host 0 and a free port.")] = "",
-    checkpointing: Annotated[bool, typer.Option("--checkpointing", help="Compute activations again in place of keeping them.")] = False,
-    micro_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens a micro-batch (default: 4096 on a CPU, 16384 on a GPU).")
-    ] = None,
+    checkpointing: Checkpointing = False,
+    micro_tokens: MicroTokens = None,
     too_big: Annotated[bool, typer.Option("--even-if-too-big", help="Begin though memory seems too small for a stage.")] = False,
 ) -> None:
     """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
@@ -211,25 +213,36 @@ def plan(
     json_: Json = False,
     quick: Annotated[bool, typer.Option("--quick", help="No estimate of time and memory.")] = False,
     on: Annotated[str, typer.Option(metavar="NAME", help="What it would take on this device: h100, a100, rtx4090, ...")] = "",
+    processes: Processes = 1,
+    parallel: Parallel = "ddp",
+    checkpointing: Checkpointing = False,
+    micro_tokens: MicroTokens = None,
 ) -> None:
-    """Show a study's stages (there or missing), where its rows come from, and what it will take."""
+    """Show a study's stages (there or missing), where its rows come from, and what it will take.
+
+    Processes, checkpointing and micro-batches are those of a run on the device that --on names, one process on each.
+    """
     from xstilts.estimate import estimate, on_device
     from xstilts.needs import device_named
     from xstilts.progress import label, span
     from xstilts.run import default_jobs, needed
 
     named = device_named(on) if on else None
+    layout = _layout(processes, parallel, 1, 0, "", checkpointing, micro_tokens)
+    if named is None and layout != _layout(1, "ddp", 1, 0, "", False, None):
+        raise StudyError("--processes, --parallel, --checkpointing, --micro-tokens: plan takes them beside --on alone; name a device")
     place: Place = replace(ctx.obj, device="cuda") if on else ctx.obj
-    store, made = _planned(place, study)
+    store, made = _planned(place, study, unseen=named is not None)
     todo = needed(made.stages, store)
-    store.remember(todo.values())
+    if named is None:
+        store.remember(todo.values())
     jobs = place.jobs or default_jobs(made.study.threads, place.device)
     names = _names(made)
     guess = None if quick or named is not None else estimate(made, todo, store, place.data, jobs)
     needs: Sequence[Line] = guess.lines if guess is not None else ()
     took: Mapping[str, float] | None = guess.each if guess is not None else None
     if named is not None:
-        needs, took = on_device(made, todo, store, place.data, named)
+        needs, took = on_device(made, todo, store, place.data, named, layout)
     kinds = {stage.key: made.kind(stage) for stage in made.stages}
     trouble = [text for key in todo if (text := store.broken(key)) is not None]
     if json_:
@@ -280,12 +293,16 @@ def plan(
     print("rows:")
     for line in dict.fromkeys(made.data_lines):
         print(f"  {line}")
+    if any(not read.rows.data for read in made.reads):
+        print("  rows that are not here: as many as the split officially has (else as in other languages), as long as rows that are here")
     if made.mix_lines:
         print("an epoch of each mix:")
     for line in made.mix_lines:
         print(f"  {line}")
-    for text in _need_lines(needs, took, named):
+    for text in _need_lines(needs, took, named, layout):
         print(text)
+    if named is not None and took:
+        print(f"{span(sum(took.values()))} on {_devices(named, layout)} for the stages that are missing, one after the other")
     if guess is not None:
         if guess.seconds is None:
             print(f"estimate: none ({guess.basis})")
@@ -298,7 +315,11 @@ def plan(
     print(f"{len(todo)} stages to run, {len(made.stages) - len(todo)} reused")
 
 
-def _need_lines(needs: Sequence[Line], took: Mapping[str, float] | None, device: Device | None) -> Iterator[str]:
+def _devices(device: Device, layout: Layout) -> str:
+    return device.name if layout.size == 1 else f"{layout.size} x {device.name}"
+
+
+def _need_lines(needs: Sequence[Line], took: Mapping[str, float] | None, device: Device | None, layout: Layout) -> Iterator[str]:
     """A table of what one stage of each sort needs."""
     from xstilts import machine
     from xstilts.needs import gib
@@ -307,7 +328,8 @@ def _need_lines(needs: Sequence[Line], took: Mapping[str, float] | None, device:
     if not needs:
         return
     if device is not None:
-        yield f"one stage on {device.name} (times: {machine.UTILISATION:.0%} of its peak rate; an estimate, nothing was measured):"
+        basis = f"times: {machine.UTILISATION:.0%} of its peak rate; an estimate, nothing was measured"
+        yield f"one stage on {_devices(device, layout)} ({basis}):"
     else:
         yield "one stage on this machine:"
     rows = [("", "parameters", "trained", "operations", "memory", "time", "")]
@@ -463,7 +485,7 @@ def status(ctx: typer.Context, study: StudyName, json_: Json = False) -> None:
         print(f"  {'in work' if key in busy else 'begun  '}  {key[:12]}  {label(todo[key], names)}")
 
 
-def _planned(place: Place, name: str) -> tuple[Store, Plan]:
+def _planned(place: Place, name: str, unseen: bool = False) -> tuple[Store, Plan]:
     from xstilts.estimate import counter
     from xstilts.plan import make_plan
     from xstilts.provide import provide
@@ -471,8 +493,10 @@ def _planned(place: Place, name: str) -> tuple[Store, Plan]:
 
     study = read_study(name)
     store = place.open()
-    provide(study, place.data, place.offline)
-    return store, make_plan(study, place.data, store.file_hash, place.device, count=counter(store, place.data), offline=place.offline)
+    if not unseen:
+        provide(study, place.data, place.offline)
+    count = counter(store, place.data)
+    return store, make_plan(study, place.data, store.file_hash, place.device, count=count, offline=place.offline, unseen=unseen)
 
 
 def _names(made: Plan) -> dict[str, str]:

@@ -28,9 +28,11 @@ from xstilts.needs import Counts, Line, Need, lines, need, shapes
 from xstilts.plan import Plan
 from xstilts.run import rivals
 from xstilts.stages import (
+    ALONE,
     Apertium,
     Choose,
     Given,
+    Layout,
     Merge,
     Predict,
     Pretrain,
@@ -81,17 +83,23 @@ def seconds(wanted: Need, speed: Speed, trains: bool) -> float:
     return took + OVERHEAD
 
 
-def on_device(plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, device: Device) -> tuple[list[Line], dict[str, float]]:
-    """What the stages need of a device that is only named, and the seconds that each would take on it alone. Nothing is measured."""
+def on_device(
+    plan: Plan, todo: Mapping[str, Stage], store: Store, data: Path, device: Device, layout: Layout = ALONE
+) -> tuple[list[Line], dict[str, float]]:
+    """What the stages need of a device that is only named, and the seconds that each would take on it alone. Nothing is measured.
+
+    A training is spread over as many such devices as `layout` has processes, without loss.
+    """
     counts, known = Counts(store, data), shapes(plan, store)
-    found = lines(plan, todo, store, counts, "cuda", device.memory)
+    found = lines(plan, todo, store, counts, "cuda", device.memory, layout)
     took = {}
     for key, stage in todo.items():
         shape = known.get(root(stage).key) if isinstance(stage, Train | Predict) else None
         if shape is not None and isinstance(stage, Train | Predict):
             peak = device.bf16 if stage.runtime.precision == "bf16" else device.fp32
             speed = Speed(machine.UTILISATION * peak, machine.UTILISATION * peak)
-            took[key] = seconds(need(stage, shape, counts, "cuda"), speed, isinstance(stage, Train))
+            alone = seconds(need(stage, shape, counts, "cuda", layout), speed, isinstance(stage, Train))
+            took[key] = alone / layout.size if isinstance(stage, Train) else alone
     counts.save()
     return found, took
 

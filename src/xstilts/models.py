@@ -131,11 +131,16 @@ def checkpoints() -> Mapping[str, Mapping[str, object]]:
 
 
 def family_at(where: Where, offline: bool) -> Family | None:
-    """The family of a model, by its config or, for a repository whose config is not at hand, by the list of known models."""
-    config = config_of(where, offline)
-    if config is not None:
-        return family_of(config)
-    return next((FAMILIES[row.family] for row in known() if isinstance(where, Hub) and row.repository == where.repository), None)
+    """The family of a model, by its config or, for a repository whose config is not at hand, by the list of known models.
+
+    The hub is asked last, and never where `offline`. None where nothing tells it.
+    """
+    config = config_of(where, offline=True)
+    if config is None and isinstance(where, Hub):
+        if (row := next((row for row in known() if row.repository == where.repository), None)) is not None:
+            return FAMILIES[row.family]
+        config = config_of(where, offline)
+    return None if config is None else family_of(config)
 
 
 def size(folder: Path) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +16,12 @@ from typing import Protocol
 from xstilts import arithmetic, machine, models
 from xstilts.arithmetic import Memory, Passes, Shape, Tuning
 from xstilts.canon import key_of
-from xstilts.errors import ModelError
+from xstilts.errors import DataError, ModelError
+from xstilts.examples import Example
 from xstilts.families import FAMILIES
 from xstilts.machine import Device, Room
 from xstilts.plan import Plan
-from xstilts.rows import load
+from xstilts.rows import load, official, typical
 from xstilts.sources import Pictured
 from xstilts.stages import ALONE, Layout, Predict, Pretrain, Recipe, Rows, Stage, Train, root
 from xstilts.store import Store, write_json
@@ -88,6 +89,7 @@ class Counts:
 
     def __init__(self, store: Store, data: Path) -> None:
         self._path, self._data = store.cache / "rows.json", data
+        self._like: dict[str, list[float]] = {}  # rows that stand for others; not kept, as no hash of files names them
         try:
             self._known: dict[str, list[float]] = json.loads(self._path.read_text("utf-8"))
         except (OSError, ValueError):
@@ -134,16 +136,26 @@ class Counts:
 
     def _lengths(self, rows: Rows) -> tuple[float, float, list[float]]:
         """The number of rows, the mean number of options of one, and the deciles of their bytes."""
+        if not rows.data:
+            return self._unseen(rows)
         key = key_of(rows)
         if len(self._known.get(key, ())) != 13:
-            examples = load(rows, self._data)
-            lengths = sorted(_bytes(example) for example in examples)
-            deciles = [float(lengths[min(len(lengths) - 1, round(q * (len(lengths) - 1) / 10))]) for q in range(11)]
-            options = statistics.fmean(len(getattr(example, "options", "1")) for example in examples)
-            self._known[key] = [float(len(lengths)), options, *deciles]
+            self._known[key] = _measured(load(rows, self._data))
             self._new = True
         count, options, *deciles = self._known[key]
         return count, options, deciles
+
+    def _unseen(self, rows: Rows) -> tuple[float, float, list[float]]:
+        """The same of rows that are not at hand: their official number, as long as rows that are."""
+        number = official(rows)
+        like = typical(rows, self._data)
+        if like is None:
+            raise DataError(f"{rows.task}: no rows of its kind are at hand, so that the length of its rows cannot be estimated")
+        key = f"{like.task} {like.split} {like.language}"
+        if key not in self._like:
+            self._like[key] = _measured(load(like, self._data))
+        _, options, *deciles = self._like[key]
+        return float(min(number, rows.cap or number)), options, deciles
 
     def save(self) -> None:
         """Keep what was counted; a disk that refuses only costs the next plan some time."""
@@ -152,6 +164,13 @@ class Counts:
                 write_json(self._path, self._known)
             except OSError:
                 return
+
+
+def _measured(examples: Sequence[Example]) -> list[float]:
+    """The number of rows, the mean number of options of one, and the deciles of their bytes."""
+    lengths = sorted(_bytes(example) for example in examples)
+    deciles = [float(lengths[min(len(lengths) - 1, round(q * (len(lengths) - 1) / 10))]) for q in range(11)]
+    return [float(len(lengths)), statistics.fmean(len(getattr(example, "options", "1")) for example in examples), *deciles]
 
 
 class Bounds:

@@ -14,7 +14,7 @@ from xstilts.errors import DataError, StudyError, TranslationError, nearest
 from xstilts.families import Family, refusal
 from xstilts.languages import language as language_row
 from xstilts.models import Where
-from xstilts.rows import available, describe, load, part_rows
+from xstilts.rows import available, describe, load, part_rows, unseen_rows
 from xstilts.stages import (
     Apertium,
     Choose,
@@ -128,15 +128,16 @@ class Plan:
 
 def make_plan(
     study: Study, data: Path, file_hash: FileHash, device: str = "cpu", base: Path | None = None, count: Count | None = None,
-    offline: bool = True,
+    offline: bool = True, unseen: bool = False,
 ) -> Plan:  # fmt: skip
     """The plan of a study. `base` is the folder that relative model paths start from (default: the current one).
 
     `count` gives the number of rows (default: reads them); only mixes that are not sampled in proportion ask for it.
-    Unless `offline`, the hub may be asked for the config of a model.
+    Unless `offline`, the hub may be asked for the config of a model. With `unseen`, rows whose files are not at hand are
+    planned by their official number: such a plan can be priced and not run.
     Raises StudyError, DataError or ModelError when something that the study names does not exist.
     """
-    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data))), offline).plan()
+    return _Planner(study, data, file_hash, device, base or Path(), count or (lambda rows: len(load(rows, data))), offline, unseen).plan()
 
 
 def mix_of(study: Study, step: str) -> Mix:
@@ -306,6 +307,7 @@ class _Planner:
     base: Path
     count: Count
     offline: bool
+    unseen: bool = False
     rows: dict[tuple[str, Part, str, str, int | None], Rows] = field(default_factory=dict)  # already made: each asks for hashes of files
     shares: dict[tuple[object, ...], tuple[Share, ...]] = field(default_factory=dict)
     sizes: dict[Rows, int] = field(default_factory=dict)
@@ -561,7 +563,8 @@ class _Planner:
             drop = self.study.splits.get(task.name, Splits()).shared == "drop"
             halved = task.kind == "retrieve" and self.study.retrieval.layer == "dev"
             try:
-                known = part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop, halved)
+                known = unseen_rows(task, part, language, parts, cap, self.data) if self.unseen else None
+                known = known or part_rows(task, part, language, parts, cap, self.data, self.file_hash, drop, halved)
             except DataError as error:
                 there = available(task, getattr(parts, part), self.data) if getattr(parts, part) in task.source.splits else ()
                 others = there and language not in there

@@ -22,6 +22,7 @@ from xstilts.readers import fingerprint
 from xstilts.sources import Files, Pictured, lines
 from xstilts.stages import Rows
 from xstilts.task import Part, Parts, Task
+from xstilts.tasks import names
 from xstilts.tasks import task as find_task
 
 FileHash = Callable[[Path], str]
@@ -101,6 +102,42 @@ def _there(task: Task, split: str, language: str, data: Path) -> bool:
     except DataError:
         return False
     return True
+
+
+def unseen_rows(task: Task, part: Part, language: str, parts: Parts, cap: int | None, data: Path) -> Rows | None:
+    """Rows whose files are not at hand, to be priced and nothing else: their `data` is "". None where the files are there."""
+    split = _split(task, part, parts)
+    known = language in task.languages or language == task.train_language
+    if not known or split not in task.source.splits or _there(task, split, language, data):
+        return None
+    return Rows(task.name, task.version, part, split, language, "", cap=cap)
+
+
+def official(rows: Rows) -> int:
+    """The official number of rows of a split in a language.
+
+    Where it is not known, it is taken to be the mean of the split's other languages, else of the task's other splits that are
+    scored. Raises DataError where none is known.
+    """
+    task = find_task(rows.task)
+    if (own := task.sizes.get(f"{rows.split}-{rows.language}")) is not None:
+        return own
+    like = [count for name, count in task.sizes.items() if name.startswith(f"{rows.split}-")]
+    like = like or [count for name, count in task.sizes.items() if not name.startswith("train")]
+    if not like:
+        raise DataError(f'{task.name}: how many rows "{rows.split}" has in "{rows.language}" is not known, so that it cannot be priced')
+    return round(sum(like) / len(like))
+
+
+def typical(rows: Rows, data: Path) -> Rows | None:
+    """Rows at hand that read like `rows`: of another split or language of their task, else of another task of the kind; or None."""
+    task = find_task(rows.task)
+    for each in (task, *(other for name in names() if (other := find_task(name)).kind == task.kind and other is not task)):
+        for language in dict.fromkeys((rows.language, *each.languages)):
+            for split in each.source.splits:
+                if _there(each, split, language, data):
+                    return Rows(each.name, each.version, "test", split, language, "", cap=1000)
+    return None
 
 
 def available(task: Task, split: str, data: Path) -> tuple[str, ...]:
@@ -242,6 +279,7 @@ def describe(rows: Rows, data: Path | None = None) -> str:
     whole = f"{len(read(rows.task, rows.split, rows.language)):,} rows" if read else "all rows"
     without = f", without what stands in {text}" if (text := left_out(rows)) else ""
     most = f", at most {rows.cap:,}" if rows.cap is not None else ""
+    whole = whole if rows.data else "rows that are not here"
     text = f"{rows.part}: {rows.task} {rows.split} {rows.language}, {_cut(rows, whole)}{without}{most}"
     return text + (f" = {len(_selected(rows, read)):,}" if read else "")
 
