@@ -13,9 +13,9 @@ from study_maker import TASKS, finder, make_study, task_of
 from xstilts import scores, stats
 from xstilts.analysis.languages import Covariate, by_language, grouped
 from xstilts.analysis.texts import Fertility, TextFacts, fertility
-from xstilts.analysis.transfer import draw
+from xstilts.analysis.transfer import Sample, draw
 from xstilts.examples import Parallel, Text, Words
-from xstilts.languages import LANGUAGES, other_script, tree_distance
+from xstilts.languages import LANGUAGES, WORD_ORDERS, great_circle, order_distance, other_script, tree_distance
 
 
 def layout(
@@ -93,6 +93,53 @@ def test_tree_distance_and_script() -> None:
         assert tree_distance(one, "en") == tree_distance("en", one)
 
 
+def test_kilometres_to_english() -> None:
+    assert great_circle("en", "en") == 0.0 and great_circle("xx", "en") is None
+    # by the law of cosines on a sphere: one of the two places lies on the equator
+    assert great_circle("id", "jv") == pytest.approx(6.371 * np.arccos(np.cos(np.radians(7)) * np.cos(np.radians(5))))
+    near, far = (great_circle(code, "en") for code in ("nl", "ja"))
+    assert near is not None and far is not None and 0.3 < near < 0.6 and 9.0 < far < 10.0
+    for code, row in LANGUAGES.items():
+        assert row.place is not None and great_circle(code, "en") == pytest.approx(great_circle("en", code)), code
+
+
+def test_word_orders_that_differ() -> None:
+    found = {code: order_distance(code, "en") for code in ("en", "de", "es", "fi", "ja", "zh", "fr", "hy", "xx")}
+    # German: verb, object and genitive; Spanish: genitive and adjective; Japanese all but adjective and numeral
+    expected = {"en": 0, "de": 3 / 8, "es": 2 / 8, "fi": 2 / 8, "ja": 6 / 8, "zh": 4 / 8, "fr": 2 / 7, "hy": None, "xx": None}
+    assert found == pytest.approx(expected)
+    for code, row in LANGUAGES.items():
+        assert len(row.orders) == len(WORD_ORDERS) and set(row.orders) <= set("12347."), code
+        assert row.orders[1] in {"1": "1", "2": "2", "3": "2", "7": "123", ".": "123."}[row.orders[0]], code  # SOV is OV
+        assert order_distance(code, "en") == order_distance("en", code)
+
+
+def test_slopes_over_distances_find_what_was_planted(tmp_path: Path) -> None:
+    """A score that falls by 2 points every thousand kilometres, and not with the word order."""
+    codes = TASKS["nli"].languages
+    facts = TextFacts()
+    known = {each.name: each.values for each in facts.known("m", "nli", codes)}
+    assert set(known["distance"]) == set(known["word order"]) == set(codes)
+    away = np.array([known["distance"][code] for code in codes if code != "en"])
+    fit = stats.mixed(60.0 - 2.0 * away[:, None] + np.random.default_rng(0).normal(0, 0.3, (len(away), 3)), away)
+    assert fit.slope.low < -2.0 < fit.slope.high and fit.slope.high - fit.slope.low < 0.4
+    cells = make_study(tmp_path, {"none": 0.0, "nli": 6.0}, targets=("nli",), items=40, noise=0.5)
+    samples = draw(scores.load(cells, finder(tmp_path), task_of), task_of, np.random.default_rng(0), 50)
+    rows = {(row.covariate, row.intermediate, row.what): row for row in by_language(samples, facts.known).slopes}
+    for name in ("distance", "word order"):
+        row = rows[name, "nli", "gain"]
+        x = np.array([known[name][code] for code in row.languages])
+        y = [sample_mean(samples, code) for code in row.languages]
+        assert row.fit.slope.estimate == pytest.approx(np.polyfit(x, y, 1)[0])
+
+
+def sample_mean(samples: tuple[Sample, ...], code: str) -> float:
+    """The mean gain over seeds in one language of the only target."""
+    (sample,) = samples
+    model, _ = next(iter(sample.pairs))
+    return float(sample.contrast({(model, "nli", code): 1.0, (model, "none", code): -1.0})[0].mean())
+
+
 def test_groups_and_slopes_of_a_planted_study(tmp_path: Path) -> None:
     """Languages lose with each place after the first what the maker's rule says, and gains lose nothing."""
     cells = make_study(tmp_path, {"none": 0.0, "nli": 6.0}, targets=("nli",), items=80, noise=0.5)
@@ -147,5 +194,6 @@ def test_what_is_known_of_languages() -> None:
     known = {each.name: each.values for each in facts.known("m", "t", ("de", "zh"))}
     assert known == {
         "family tree": {"de": pytest.approx(1 / 3), "zh": 1.0}, "script": {"de": 0.0, "zh": 1.0}, "tokens a word": {"de": 3.0},
+        "distance": {"de": great_circle("de", "en"), "zh": great_circle("zh", "en")}, "word order": {"de": 3 / 8, "zh": 4 / 8},
         "tokens a character": {"de": 0.3, "zh": 0.5}, "pretraining text": {"de": 3.0},
     }  # fmt: skip

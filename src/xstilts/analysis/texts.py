@@ -12,7 +12,7 @@ from xstilts.analysis.languages import Covariate
 from xstilts.canon import key_of
 from xstilts.errors import ModelError, XstiltsError
 from xstilts.examples import Example, Words
-from xstilts.languages import LANGUAGES, other_script, tree_distance
+from xstilts.languages import LANGUAGES, great_circle, order_distance, other_script, tree_distance
 from xstilts.models import fetch
 from xstilts.plan import Plan
 from xstilts.rows import load_each, texts
@@ -20,6 +20,18 @@ from xstilts.stages import Pretrained, Rows, Start
 from xstilts.store import Store, write_json
 
 UNSPACED = ("Han", "Japanese", "Thai", "Myanmar")  # scripts without a mark between words: there is no number of words to divide by
+# to English
+_DISTANCES = (
+    ("family tree", "steps to a common node with English, of three", tree_distance),
+    ("distance", "thousands of kilometres to England on a great circle, one place a language (after WALS)", great_circle),
+    (
+        "word order",
+        "share of eight word orders in which it differs from English, those not known left out "
+        "(Dryer and Haspelmath 2013, WALS 81A, 83A, 85A, 86A, 87A, 89A, 90A, 93A)",
+        order_distance,
+    ),
+    ("script", "1 where it is not that of English", other_script),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +61,8 @@ class TextFacts:
 
     def known(self, model: str, target: str, codes: Sequence[str]) -> Iterable[Covariate]:
         """What slopes are fitted over: distances to English, tokens a word and a character, lines of pretraining text."""
-        trees = {code: value for code in codes if (value := tree_distance(code, "en")) is not None}
-        scripts = {code: value for code in codes if (value := other_script(code, "en")) is not None}
-        yield Covariate("family tree", "steps to a common node with English, of three", trees)
-        yield Covariate("script", "1 where it is not that of English", scripts)
+        for name, about, distance in _DISTANCES:
+            yield Covariate(name, about, {code: value for code in codes if (value := distance(code, "en")) is not None})
         made = self.fertility.get((model, target), {})
         words = {code: each.per_word for code, each in made.items() if each.per_word is not None}
         characters = {code: each.per_character for code, each in made.items()}
