@@ -131,7 +131,7 @@ def trimmed(model: Model, packed: Engine, others: Sequence[Example]) -> Way:
     )  # fmt: skip
 
 
-def _megabytes(module: Any) -> float:
+def _megabytes(module: nn.Module) -> float:
     return sum(each.numel() * each.element_size() for each in module.parameters()) / 1e6
 
 
