@@ -136,22 +136,20 @@ _DEGREES = dict(
 # Chapters of Dryer's in the atlas, and the values that stand below: 81A subject, object and verb (1 SOV, 2 SVO, 3 VSO, 7 none dominant);
 # 83A object and verb (1 OV, 2 VO, 3 none); 85A adpositions (1 post-, 2 pre-, 4 none); 86A genitive (1 before the noun, 2 after, 3 none);
 # 87A adjective and 89A numeral (1 before, 2 after, 3 none); 90A relative clause (1 after, 2 before, 4 correlative, 7 several, none
-# dominant); 93A question word (1 first, 2 not, 3 both). "." is where the atlas has no value, or where none was compared.
-# Compared value by value with WALS Online, CLDF (cldf-datasets/wals, cldf/values.csv at commit 014143f), on 2026-11-26, except: of ar az
-# bn ca cs da hy ig it lt lv ml mr my nl pa sl the chapters 81A to 90A were compared only with the older copy of the atlas in lang2vec
-# 1.1.2 (URIEL) and their 93A was not and is left unknown; 81A of ru, 81A to 90A of ta and 81A to 87A of zh were compared with that copy
-# too. That copy lacks some values: a "." in the rows named need not be one in the atlas, and it differs from the release in one value of
-# those compared with both (83A of hu). Rows of kk ms ne qu were not compared and are left unknown, as none stands in that copy or it is
-# not plain which Quechua is meant. af, ht and jv are in the atlas without any of the eight values; Croatian is in it only as
-# Serbian-Croatian (scr), whose row it takes.
+# dominant); 93A question word (1 first, 2 not, 3 both). "." is where the atlas has no value.
+# Compared value by value with WALS Online, CLDF (cldf-datasets/wals, cldf/values.csv at commit 014143f), on 2026-11-26, all but 81A of ru
+# and 81A to 90A of ta: these with the older copy of the atlas in lang2vec 1.1.2 (URIEL), which differs from it in 83A of hu and 90A of
+# pa. af, ht, jv, kk and ms are in the atlas without any of the eight values. Croatian is in it only as Serbian-Croatian (scr), whose row
+# it takes. Arabic is Modern Standard (ams). Quechua has the values in which Huallaga (qhu) and Imbabura (qim) agree, as those of Cuzco
+# and Ayacucho have none of the eight.
 WORD_ORDERS = ("81A", "83A", "85A", "86A", "87A", "89A", "90A", "93A")
 _MIN_ORDERS = 5  # known in both languages, for a distance
 _ORDERS = """
-af ........ ar 322221.. az 11.111.. bg 22231111 bn 11...... ca 2222211. cs 2223111. da 2221111. de 73221111 el 72221111 en 22231111
+af ........ ar 322221.. az 11.111.2 bg 22231111 bn 11...... ca 2222211. cs 22231112 da 22211111 de 73221111 el 72221111 en 22231111
 es 22222111 et 22111111 eu 11112122 fa 11222112 fi 22111111 fr 22222111 gu 111.11.2 ha 22221213 he 22222111 hi 11111142 hr 222311..
-ht ........ hu 72111172 hy 7311117. id 22222113 ig 2222221. it 2222211. ja 11111122 jv ........ ka 11111112 kk ........ kn 11111172
-ko 11111122 lt 2221111. lv 2221111. ml 11.1112. mr 1111112. ms ........ my 1111222. ne ........ nl 7322111. pa 1111112. pl 22221111
-pt 22222.1. qu ........ ro 22222111 ru 22221111 sl 222311.. sv 22211111 sw 22222212 ta 11111122 te 11111122 th 22222212 tl 32.23111
+ht ........ hu 72111172 hy 73111172 id 22222113 ig 22222212 it 2222211. ja 11111122 jv ........ ka 11111112 kk ........ kn 11111172
+ko 11111122 lt 22211111 lv 22211111 ml 11.11122 mr 11111122 ms ........ my 11112222 ne 111111.2 nl 7322111. pa 11111172 pl 22221111
+pt 22222.1. qu 1111112. ro 22222111 ru 22221111 sl 222311.. sv 22211111 sw 22222212 ta 11111122 te 11111122 th 22222212 tl 32.23111
 tr 11111122 uk 222.111. ur 11111142 vi 22222112 wo 22222111 yo 22222211 zh 22411122 zu 22222.12
 """
 _ORDER_OF = dict(zip(_ORDERS.split()[::2], _ORDERS.split()[1::2], strict=True))
