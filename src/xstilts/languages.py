@@ -120,11 +120,13 @@ ur 313 vi 92 wo 13 yo 32 zh 1326 zu 15
 _MILLIONS = dict(zip(_SPEAKERS.split()[::2], map(float, _SPEAKERS.split()[1::2]), strict=True))
 
 # one point a language, whole degrees: the place of its name in the atlas, somewhere in the middle of where it comes from
+# Compared one by one with raw/language.csv of cldf-datasets/wals (commit 16f9927, what its cldf/languages.csv is made from) on 2026-11-26,
+# halves away from zero; Croatian is Serbian-Croatian there (scr), Quechua that of Cuzco (qcu).
 _PLACES = """
-af -31 22 ar 25 42 az 41 49 bg 43 25 bn 24 90 ca 42 2 cs 50 15 da 56 10 de 52 10 el 39 22 en 52 0 es 40 -4 et 59 26 eu 43 -3 fa 33 55
-fi 62 25 fr 48 2 gu 23 72 ha 12 7 he 32 35 hi 25 77 hr 45 16 ht 19 -73 hu 47 20 hy 40 45 id 0 106 ig 6 7 it 43 12 ja 37 140 jv -7 111
-ka 42 44 kk 50 70 kn 14 76 ko 38 128 lt 55 24 lv 57 24 ml 10 77 mr 19 76 ms 4 102 my 21 96 ne 28 85 nl 53 6 pa 31 75 pl 52 20 pt 39 -8
-qu -14 -72 ro 46 25 ru 56 38 sl 46 15 sv 60 15 sw -7 39 ta 11 79 te 16 79 th 16 101 tl 15 121 tr 39 35 uk 49 32 ur 25 67 vi 11 107
+af -31 22 ar 25 42 az 41 49 bg 43 25 bn 24 90 ca 42 2 cs 50 15 da 56 10 de 52 10 el 39 22 en 52 0 es 40 -4 et 59 26 eu 43 -3 fa 32 54
+fi 62 25 fr 48 2 gu 23 72 ha 12 7 he 32 35 hi 25 77 hr 44 19 ht 19 -73 hu 47 20 hy 40 45 id 0 106 ig 6 7 it 43 12 ja 37 140 jv -7 111
+ka 42 44 kk 50 70 kn 14 76 ko 38 128 lt 55 24 lv 57 24 ml 10 77 mr 19 76 ms 3 102 my 21 96 ne 28 85 nl 53 6 pa 31 74 pl 52 20 pt 39 -8
+qu -15 -71 ro 46 25 ru 56 38 sl 46 15 sv 60 15 sw -7 39 ta 11 79 te 16 79 th 16 101 tl 15 121 tr 39 35 uk 49 33 ur 25 67 vi 11 107
 wo 15 -16 yo 8 4 zh 34 110 zu -30 30
 """
 _DEGREES = dict(
@@ -133,17 +135,22 @@ _DEGREES = dict(
 
 # Chapters of Dryer's in the atlas, and the values that stand below: 81A subject, object and verb (1 SOV, 2 SVO, 3 VSO, 7 none dominant);
 # 83A object and verb (1 OV, 2 VO, 3 none); 85A adpositions (1 post-, 2 pre-, 4 none); 86A genitive (1 before the noun, 2 after, 3 none);
-# 87A adjective and 89A numeral (1 before, 2 after); 90A relative clause (1 after, 2 before, 4 correlative); 93A question word (1 first,
-# 2 not). What differs between descriptions is left unknown.
+# 87A adjective and 89A numeral (1 before, 2 after, 3 none); 90A relative clause (1 after, 2 before, 4 correlative, 7 several, none
+# dominant); 93A question word (1 first, 2 not, 3 both). "." is where the atlas has no value.
+# Compared value by value with WALS Online, CLDF (cldf-datasets/wals, cldf/values.csv at commit 014143f), on 2026-11-26, all but 81A of ru
+# and 81A to 90A of ta: these with the older copy of the atlas in lang2vec 1.1.2 (URIEL), which differs from it in 83A of hu and 90A of
+# pa. af, ht, jv, kk and ms are in the atlas without any of the eight values. Croatian is in it only as Serbian-Croatian (scr), whose row
+# it takes. Arabic is Modern Standard (ams). Quechua has the values in which Huallaga (qhu) and Imbabura (qim) agree, as those of Cuzco
+# and Ayacucho have none of the eight.
 WORD_ORDERS = ("81A", "83A", "85A", "86A", "87A", "89A", "90A", "93A")
 _MIN_ORDERS = 5  # known in both languages, for a distance
 _ORDERS = """
-af ..2.1111 ar 32222111 az 11111122 bg 22221111 bn 111111.2 ca 22222111 cs 22221111 da 22211111 de 73221111 el 72221111 en 22231111
-es 22222111 et 22111111 eu 11112122 fa 11222112 fi 22111111 fr 2222211. gu 111111.2 ha 2222..11 he 22222111 hi 11111142 hr 22221111
-ht 2222.111 hu 731111.2 hy ..1111.. id 2222211. ig 2222.21. it 22222111 ja 11111122 jv 22222.1. ka 111111.2 kk 11111122 kn 11111122
-ko 11111.22 lt 22211111 lv 22211111 ml 11111122 mr 111111.2 ms 2222211. my 11112222 ne 111111.2 nl 73221111 pa 111111.2 pl 22221111
-pt 2222211. qu 111111.. ro 22222111 ru 22221111 sl 22221111 sv 22211111 sw 22222212 ta 11111122 te 11111122 th 22222212 tl .222.1.1
-tr 11111122 uk 22221111 ur 111111.2 vi 22222112 wo 2222.11. yo 22222211 zh 22411122 zu 22.22212
+af ........ ar 322221.. az 11.111.2 bg 22231111 bn 11...... ca 2222211. cs 22231112 da 22211111 de 73221111 el 72221111 en 22231111
+es 22222111 et 22111111 eu 11112122 fa 11222112 fi 22111111 fr 22222111 gu 111.11.2 ha 22221213 he 22222111 hi 11111142 hr 222311..
+ht ........ hu 72111172 hy 73111172 id 22222113 ig 22222212 it 2222211. ja 11111122 jv ........ ka 11111112 kk ........ kn 11111172
+ko 11111122 lt 22211111 lv 22211111 ml 11.11122 mr 11111122 ms ........ my 11112222 ne 111111.2 nl 7322111. pa 11111172 pl 22221111
+pt 22222.1. qu 1111112. ro 22222111 ru 22221111 sl 222311.. sv 22211111 sw 22222212 ta 11111122 te 11111122 th 22222212 tl 32.23111
+tr 11111122 uk 222.111. ur 11111142 vi 22222112 wo 22222111 yo 22222211 zh 22411122 zu 22222.12
 """
 _ORDER_OF = dict(zip(_ORDERS.split()[::2], _ORDERS.split()[1::2], strict=True))
 
