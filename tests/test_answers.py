@@ -87,7 +87,7 @@ def test_two_seeds_are_no_answer_and_unlike_models_are_said(tmp_path: Path) -> N
 
 
 def test_the_files_hold_every_answer(report: Report, tmp_path: Path) -> None:
-    assert "<h2>Answer to the question</h2>" in page(report, Drawings({}, {}, {}))
+    assert "<h2>Answer to the question</h2>" in page(report, Drawings({}, {}, {}, {}))
     write_answers(report, tmp_path / "answers.csv")
     with (tmp_path / "answers.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -152,7 +152,7 @@ def test_a_trend_is_drawn_out_by_two_doublings_and_marked(tmp_path: Path) -> Non
     assert "extrapolated, not measured: none, 16M" in drawing.about and "stroke-dasharray" in drawing.svg()
     text = markdown(found)
     assert "### Extrapolated" in text and "never further" in text and "32M (x4)" in text
-    assert "(×4)" in page(found, Drawings({}, {"nli": drawing}, {}))
+    assert "(×4)" in page(found, Drawings({}, {"nli": drawing}, {}, {}))
     two = report(("s", "m"))
     assert two.transfer.trends and not two.transfer.beyond
     assert "extrapolated" not in drawn(View(two)).sizes["nli"].about and "### Extrapolated" not in markdown(two)
