@@ -30,6 +30,14 @@ GRAPHS = {"onnx": "model.onnx", "openvino": "model.xml"}
 HEAD = "head.safetensors"  # of a torch export that no transformers class fits
 
 
+def _plainly_attend(model: PreTrainedModel) -> None:
+    """transformers' own attention: fused, or written out where the family cannot be fused (Gemma 2 caps its scores)."""
+    try:
+        model.set_attn_implementation("sdpa")
+    except ValueError:
+        model.set_attn_implementation("eager")
+
+
 class Graph(nn.Module):
     """input_ids, attention_mask (and token_type_ids where the family has them), all [B, T] int64, to logits.
 
@@ -38,7 +46,7 @@ class Graph(nn.Module):
 
     def __init__(self, encoder: PreTrainedModel, head: nn.Module, kind: str, pool: str) -> None:
         super().__init__()
-        encoder.set_attn_implementation("sdpa")
+        _plainly_attend(encoder)
         self.encoder, self.head = encoder, head
         self.by_token, self.mean = kind in ("tag", "span"), pool == "mean"
         self.from_ends = pool == "last" or hf.family(encoder).causal  # what a causal model says of a row stands where the row ends
@@ -172,7 +180,7 @@ def write_torch(graph: Graph, spec: Spec, folder: Path) -> str:
 
 
 def _plain(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
-    model.set_attn_implementation("sdpa")
+    _plainly_attend(model)
     changed: PreTrainedModel = nn.Module.to(model, dtype)
     return changed
 
