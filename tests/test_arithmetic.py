@@ -160,7 +160,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_torch_saves(family: str) -> 
     model, shape = made(family)
     for precision in ("fp32", "bf16"):
         counted = arithmetic.activations(shape, Tuning(), Passes(ROWS * LENGTH, LENGTH), precision)
-        assert counted == pytest.approx(kept(model, precision), rel=0.1), precision
+        assert counted == pytest.approx(kept(model, precision), rel=0.08), precision
 
 
 def test_operations_of_an_encoder_and_decoder_with_its_softmax() -> None:

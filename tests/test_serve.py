@@ -152,7 +152,7 @@ class Client:
 
     def __call__(self, method: str, path: str, **given: Any) -> httpx.Response:
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)  # type: ignore[arg-type]
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
             async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
                 return await client.request(method, path, **given)
 
@@ -244,7 +244,7 @@ def test_too_many_requests_are_told_when_to_come_again(loaded: dict[str, Engine]
     client = Client(loaded, Limits(queue=1))
     held = threading.Event()
     engine = SimpleNamespace(spec=loaded["mini-nli"].spec, encode=lambda examples: held.wait(10) and 1 / 0)
-    client.state.batchers = {"mini-nli": Batcher({"mini-nli": engine}, 0.1, 1)}  # type: ignore[dict-item]
+    client.state.batchers = {"mini-nli": Batcher({"mini-nli": engine}, 0.1, 1)}
     for expected in (0, 1):  # one in hand, one that waits
         while client.state.batchers["mini-nli"].waiting:
             time.sleep(0.001)

@@ -476,7 +476,7 @@ def test_what_a_model_is_made_of() -> None:
     base = Pretrained("w")
 
     def after(start: Start, **recipe: object) -> Train:
-        return Train(start, (Share(rows_of(TASK)),), (), Recipe(**recipe), 1, Runtime())  # type: ignore[arg-type]
+        return Train(start, (Share(rows_of(TASK)),), (), Recipe(**recipe), 1, Runtime())
 
     full = after(base)
     one = after(full, tuning="lora")

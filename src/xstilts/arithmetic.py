@@ -491,7 +491,7 @@ KEPT: Mapping[str, tuple[Kept, Kept]] = {
     "xlm-roberta-xl": (Kept(20, 8, 8, 8, 4, 8), Kept(18, 4, 4, 4, 2, 8)),
     "rembert": (Kept(24, 8, 8, 8, 4, 8), Kept(12, 4, 4, 4, 2, 3)),  # a projection before the first layer makes all of it bf16
     "deberta-v2": (Kept(24, 8, 8, 8, 12, 8, 16), Kept(20, 4, 4, 4, 6, 8, 9)),
-    "modernbert": (Kept(16, 12, 12, 16, 4, 4), Kept(14, 6, 6, 8, 2, 4)),
+    "modernbert": (Kept(16, 8, 8, 16, 4, 4), Kept(14, 4, 4, 8, 2, 4)),
     "clip_text_model": (Kept(16, 8, 8, 12, 4, 4), Kept(16, 4, 4, 6, 2, 4)),
     "siglip_text_model": (Kept(16, 8, 8, 8, 4, 4), Kept(16, 4, 4, 4, 2, 4)),
     "t5": (Kept(32, 8, 8, 12, 12, 10), Kept(30, 8, 8, 6, 12, 10)),

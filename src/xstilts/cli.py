@@ -226,10 +226,11 @@ def plan(
     from xstilts.needs import device_named
     from xstilts.progress import label, span
     from xstilts.run import default_jobs, needed
+    from xstilts.stages import ALONE
 
     named = device_named(on) if on else None
     layout = _layout(processes, parallel, 1, 0, "", checkpointing, micro_tokens)
-    if named is None and layout != _layout(1, "ddp", 1, 0, "", False, None):
+    if named is None and layout != ALONE:
         raise StudyError("--processes, --parallel, --checkpointing, --micro-tokens: plan takes them beside --on alone; name a device")
     place: Place = replace(ctx.obj, device="cuda") if on else ctx.obj
     store, made = _planned(place, study, unseen=named is not None)

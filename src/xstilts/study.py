@@ -423,7 +423,6 @@ def _check_recipe(where: str, recipe: Recipe) -> None:
         raise StudyError(f"{where}.average: the mean is over states at selections, and there are {recipe.selections} of {recipe.average}")
 
 
-# which values each way of translating takes
 def _check_asked(study: Study, where: str, asked: Asked) -> None:
     two = (asked.first, asked.second)
     if asked.first == asked.second:
@@ -440,6 +439,7 @@ def _check_asked(study: Study, where: str, asked: Asked) -> None:
         raise StudyError(f'{where}.what: a gain needs "{NONE}" among the intermediates')
 
 
+# which values each way of translating takes
 _TRANSLATES = {"folder": ("path",), "apertium": ("mode",), "model": ("path", "hub", "revision", "source", "target", "prefix", "beams")}
 
 
