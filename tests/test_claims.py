@@ -14,7 +14,7 @@ import pytest
 from study_maker import TASKS, Cell, finder, make_study, task_of
 from xstilts import card
 from xstilts.analysis.claims import Claims, Effect, Finding, as_json, best_by_others, judge, own_claims, read_claims
-from xstilts.analysis.transfer import draw, mean_of
+from xstilts.analysis.transfer import Contrast, draw, mean_of
 from xstilts.errors import StudyError
 from xstilts.metrics import Items
 from xstilts.report import Facts, claims_table, evaluate, write_report
@@ -267,7 +267,7 @@ def test_the_interval_of_the_best_choice_covers(seeds: int, choices: int, effect
                 pick = best_by_others(gains[target, :, :, 1 - half])
                 per_seed = gains[target, pick, range(seeds), half]
                 # what the bootstrap of the items gives: noise of each seed of its own, with the variance that was drawn above
-                parts.append((per_seed, per_seed + rng.normal(0, 2**0.5, (60, seeds)), True))
+                parts.append(Contrast(per_seed, per_seed + rng.normal(0, 2**0.5, (60, seeds)), True))
                 truth.append(true[pick].mean())
         interval = mean_of(parts, 200, crossed=True)
         found.append((interval.low - np.mean(truth), interval.high - np.mean(truth)))

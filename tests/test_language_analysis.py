@@ -137,7 +137,7 @@ def sample_mean(samples: tuple[Sample, ...], code: str) -> float:
     """The mean gain over seeds in one language of the only target."""
     (sample,) = samples
     model, _ = next(iter(sample.pairs))
-    return float(sample.contrast({(model, "nli", code): 1.0, (model, "none", code): -1.0})[0].mean())
+    return float(sample.contrast({(model, "nli", code): 1.0, (model, "none", code): -1.0}).values.mean())
 
 
 def test_groups_and_slopes_of_a_planted_study(tmp_path: Path) -> None:

@@ -84,8 +84,9 @@ def test_seeds_that_happen_to_agree_leave_the_item_variance() -> None:
     rng = np.random.default_rng(9)
     sampled = rng.normal(5, 1, (400, 4))  # pure interaction: nothing is common to the seeds
     interval = stats.combine(np.full(4, 5.0), sampled, 100)
-    assert interval.error**2 == pytest.approx(sampled.mean(axis=1).var() * 100 / 99)
-    assert interval.freedom == 99 + 3
+    assert interval.least**2 == pytest.approx(sampled.mean(axis=1).var() * 100 / 99)
+    assert interval.high - interval.estimate == pytest.approx(stats.t_quantile(0.975, 99) * interval.least)
+    assert interval.p == interval.p_of(0.0) == pytest.approx(stats.t_outside(5.0 / interval.least, 99))
 
 
 def test_p_is_below_five_percent_just_when_the_interval_excludes_zero() -> None:
@@ -93,6 +94,18 @@ def test_p_is_below_five_percent_just_when_the_interval_excludes_zero() -> None:
     for _ in range(50):
         interval = stats.combine(rng.normal(1, 1, 4), rng.normal(1, 0.5, (200, 4)), 60)
         assert (interval.p < 0.05) == (interval.sign != 0)
+
+
+def test_the_variance_of_other_runs_counts_as_a_third_of_a_degree_of_freedom() -> None:
+    # No item variance. Own variance 1 with 2 degrees of freedom, that of the four runs 8 with 1 / 3: (2 * 1 + 8 / 3) / (2 + 1 / 3) = 2.
+    interval = stats.combine(np.array([1.0, 2.0, 3.0]), np.full((10, 3), 2.0), 100, pool=stats.Pool(8.0, 4))
+    assert interval.error**2 == pytest.approx(2 / 3)
+    assert interval.freedom == pytest.approx(2 / ((6 / 7) ** 2 + (1 - (6 / 7) ** 2) / 4))
+    # With runs that scatter alike, its degrees of freedom are those of the variance that it rests on: 2 * mean^2 / variance.
+    values = np.random.default_rng(6).normal(0, 1, (40_000, 4, 3))
+    own, others = (values[:, 1] - values[:, 0]).var(axis=1, ddof=1), 2 * values.var(axis=2, ddof=1).mean(axis=1)
+    both = (2 * own + others / 3) / (2 + 1 / 3)
+    assert 2 * both.mean() ** 2 / both.var() == pytest.approx(interval.freedom, rel=0.05)
 
 
 def test_seeds_that_chose_for_each_other_count_for_less() -> None:

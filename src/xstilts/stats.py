@@ -2,12 +2,12 @@
 
 Two things make a score uncertain: which items are in the test set, and the luck of a training run. The items are
 resampled (Efron 1979; whole groups, Davison and Hinkley 1997, section 3.8), the runs are too few to resample: their
-variance enters through a t quantile with the degrees of freedom of Satterthwaite (1946).
+variance enters through a t quantile with the degrees of freedom of Satterthwaite (1946), moderated by that of other runs (Smyth 2004).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, lgamma, log, pi
 from statistics import NormalDist
 from typing import Literal
@@ -25,6 +25,7 @@ LEVEL = 0.95
 RESAMPLES = 2000
 _FEWEST, _MOST_DRAWN = 500, 40_000_000  # resamples, and numbers drawn in all; with 500 a standard error is known to 3 %
 DUST = 1e-9  # points; differences below are rounding: equal predictions averaged in another order
+PRIOR = 1 / 3  # degrees of freedom that the variance over seeds of the other runs counts as, beside the S - 1 of a contrast's own
 MIN_SEEDS = 3  # with fewer, the seed variance is not usable: a t quantile at 1 degree of freedom is 12.7
 _BLOCK = 8_000_000  # weights held at once
 
@@ -38,17 +39,32 @@ class Interval:
     "untrained" (nothing was trained, so that items are all there is); "seeds and languages", and "languages only" with fewer than
     three seeds: `groups` then are the languages, which are taken as drawn from all that there are (see `mixed`). "sizes": a value
     beyond what was measured, `groups` the points of the line that it lies on (see `predicted`).
+
+    An interval of seeds and items is never narrower than that of the items alone: it is the wider of two t intervals, and `p` the larger
+    of their P values.
     """
 
     estimate: float
     low: float
     high: float
-    error: float  # standard error
-    freedom: float  # degrees of freedom of the t quantile
+    error: float  # standard error, of seeds and items together
+    freedom: float  # degrees of freedom of its t quantile
     seeds: int
     groups: int  # independent groups of items
     kind: Kind
     p: float  # two-sided, of "the true value is 0"
+    least: float = 0.0  # standard error of the items alone, with groups - 1 degrees of freedom, where seeds are in `error`
+
+    @property
+    def parts(self) -> tuple[tuple[float, float], ...]:
+        """(standard error, degrees of freedom) of each of the intervals that this one is the wider of; none where it has no width."""
+        both = (self.error, self.freedom), (self.least, float(max(self.groups - 1, 1)))
+        return tuple((error, freedom) for error, freedom in both if error > 0.0)
+
+    def p_of(self, value: float) -> float:
+        """Two-sided P value of "the true value is `value`"; below 1 - level just where the interval of that level excludes `value`."""
+        found = [t_outside((self.estimate - value) / error, freedom) for error, freedom in self.parts]
+        return max(found, default=float(self.estimate == value))
 
     @property
     def sure(self) -> bool:
@@ -92,17 +108,36 @@ def resamples_of(cells: int) -> int:
     return min(RESAMPLES, max(_FEWEST, _MOST_DRAWN // max(cells, 1)))
 
 
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """What other runs say of how far a contrast scatters over seeds."""
+
+    variance: float  # over seeds, of one seed's value of the contrast, were its runs like the mean of all
+    runs: int  # that the mean is over, those of the contrast among them
+
+
 def combine(
-    per_seed: Floats, sampled: Floats, groups: int, trained: bool = True, level: float = LEVEL, crossed: bool = False
+    per_seed: Floats,
+    sampled: Floats,
+    groups: int,
+    trained: bool = True,
+    level: float = LEVEL,
+    crossed: bool = False,
+    pool: Pool | None = None,
 ) -> Interval:
     """The interval of the mean over seeds of a score or of a contrast of scores.
 
     `per_seed` [S]: its value for each seed on all items. `sampled` [R, S]: the same on each bootstrap sample of the
     items. The variance of the mean is that of a two-way random-effects layout, seeds crossed with items (Searle et al.
     1992, chapter 4): variance over seeds / S, plus the item variance of the mean (times G / (G - 1): a bootstrap of G
-    groups is that much too narrow), less their interaction, which is in both; and at least the item variance. t quantile
-    at the Satterthwaite degrees of freedom. With fewer than three seeds, or where nothing was trained, the item
-    variance alone.
+    groups is that much too narrow), less their interaction, which is in both. t quantile at the Satterthwaite degrees of
+    freedom. Never narrower than the t interval of the item variance alone, and with fewer than three seeds, or where nothing was
+    trained, that.
+
+    `pool`: the variance over seeds is moderated by that of other runs, which counts as `PRIOR` degrees of freedom (Smyth 2004, equation
+    3.2, with a fixed prior): so few that the interval still covers where one choice scatters three times as widely as the others, and
+    the others' seeds are pooled with it. Its own degrees of freedom are those for runs that scatter alike, where the covariance of
+    the two is the variance of the pooled one, 1 / K of the contrast's own for K runs.
 
     `crossed`: what is measured with a seed was chosen by the others, so that the seeds' values hang together. Their variance then counts
     1 / S + 1 / (S - 1) in place of 1 / S (Nadeau and Bengio 2003, section 3.1, with S - 1 seeds choosing for one).
@@ -111,27 +146,26 @@ def combine(
     if np.abs(per_seed).max() < DUST and np.abs(sampled).max() < DUST:
         per_seed, sampled = np.zeros_like(per_seed), np.zeros_like(sampled)
     estimate = float(per_seed.mean())
-    item_freedom = max(groups - 1, 1)
+    freedom = item_freedom = float(max(groups - 1, 1))
     wider = groups / item_freedom
     item = float(sampled.mean(axis=1).var()) * wider
     kind: Kind = "untrained" if not trained else "seeds and items" if seeds >= MIN_SEEDS else "items only"
-    total, spread = item, item**2 / item_freedom
+    total, least = item, 0.0
     if kind == "seeds and items":
-        seed = float(per_seed.var(ddof=1)) * (1 / seeds + (1 / (seeds - 1) if crossed else 0.0))
+        seed, freedom = float(per_seed.var(ddof=1)), float(seeds - 1)
+        if pool is not None:
+            own = (seeds - 1) / (seeds - 1 + PRIOR)
+            seed = own * seed + (1 - own) * pool.variance
+            freedom /= own**2 + (1 - own**2) / pool.runs
+        seed *= 1 / seeds + (1 / (seeds - 1) if crossed else 0.0)
         # The variance of one seed's score over items is item + interaction, that of the mean item + interaction / S.
         both = max(float(sampled.var(axis=0).mean()) * wider - item, 0.0) / (seeds - 1)
         alone = max(item - both, 0.0)
-        total = max(seed + alone, item)
-        spread = seed**2 / (seeds - 1) + alone**2 / item_freedom
-    if total <= 0.0:
-        p = 1.0 if estimate == 0.0 else 0.0
-        return Interval(estimate, estimate, estimate, 0.0, float(item_freedom), seeds, groups, kind, p)
-    most = float(item_freedom + seeds - 1)  # Satterthwaite's number never exceeds the sum; `max` above could make it
-    freedom = min(total**2 / spread, most) if spread > 0.0 else most
-    error = total**0.5
-    half = t_quantile(0.5 + level / 2, freedom) * error
-    p = t_outside(estimate / error, freedom)
-    return Interval(estimate, estimate - half, estimate + half, error, freedom, seeds, groups, kind, p)
+        total, least = seed + alone, item**0.5
+        freedom = total**2 / (seed**2 / freedom + alone**2 / item_freedom) if total > 0.0 else freedom
+    made = Interval(estimate, estimate, estimate, total**0.5, freedom, seeds, groups, kind, 1.0, least)
+    half = max((t_quantile(0.5 + level / 2, freedom) * error for error, freedom in made.parts), default=0.0)
+    return replace(made, low=estimate - half, high=estimate + half, p=made.p_of(0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +243,8 @@ def predicted(x: Floats, y: Floats, at: float, seeds: int, level: float = LEVEL)
 
 def detectable(interval: Interval, power: float = 0.8, level: float = LEVEL) -> float:
     """The smallest true effect that such a study finds with the given power: (t at level + t at power) * error (Bloom 1995)."""
-    return (t_quantile(0.5 + level / 2, interval.freedom) + t_quantile(power, interval.freedom)) * interval.error
+    found = [(t_quantile(0.5 + level / 2, freedom) + t_quantile(power, freedom)) * error for error, freedom in interval.parts]
+    return max(found, default=0.0)
 
 
 def t_outside(t: float, freedom: float) -> float:

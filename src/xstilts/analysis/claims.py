@@ -27,7 +27,7 @@ from xstilts.imports import MARK
 from xstilts.metrics import Items
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import STRICT, Choose, Merge, Start, Train, lineage
-from xstilts.stats import LEVEL, MIN_SEEDS, RESAMPLES, Floats, Interval, holm, t_outside
+from xstilts.stats import LEVEL, MIN_SEEDS, RESAMPLES, Floats, Interval, holm
 from xstilts.study import UNTUNED, told
 from xstilts.task import KINDS
 from xstilts.tasks import task as find_task
@@ -448,12 +448,12 @@ class _Model:
         total = sum(map(len, groups))
         # as a mean over all contrasts, each weighed so that either side is a mean over its own
         contrasts = [
-            (scale * one.contrast[0], scale * one.contrast[1], one.contrast[2])
+            one.contrast.scaled(scale)
             for sign, group in zip((1, -1), groups, strict=False)
             for scale in (sign * total / len(group),)
             for one in group
         ]
-        if len({len(per_seed) for per_seed, _, _ in contrasts}) > 1:
+        if len({len(contrast.values) for contrast in contrasts}) > 1:
             return replace(blank, why="the targets have not the same seeds", notes=tuple(notes))
         every = [one for group in groups for one in group]
         interval = mean_of(contrasts, min(one.groups for one in every), all(one.known for one in every), crossed=of_best)
@@ -466,7 +466,7 @@ class _Model:
             what=f"{part.gain if part.gain == BEST else _listed(left)} over {base}, on {where}",
             verdict=verdict,
             interval=interval,
-            confidence=None if why else 1 - _p(interval, bound) / 2,
+            confidence=None if why else 1 - interval.p_of(bound) / 2,
             targets=tuple(dict.fromkeys(name for group in used for name in group)),
             why=why,
             notes=(*notes, *dropped),
@@ -541,11 +541,12 @@ class _Model:
             raise _Untestable(f"{sample.task.name}: too few items to find the best choice on one half")
         out = []
         for here, other in (halves, halves[::-1]):
-            pick = best_by_others(np.stack([other.contrast(own)[0] for own in weights.values()]))
+            pick = best_by_others(np.stack([other.contrast(own).values for own in weights.values()]))
             scored = [here.contrast(own) for own in weights.values()]
-            per_seed = np.array([scored[choice][0][seed] for seed, choice in enumerate(pick)])
-            sampled = np.stack([scored[choice][1][:, seed] for seed, choice in enumerate(pick)], axis=1)
-            out.append(_One(sample.task.name, (per_seed, sampled, any(each[2] for each in scored)), here.groups, True, tuple(gone)))
+            per_seed = np.array([scored[choice].values[seed] for seed, choice in enumerate(pick)])
+            sampled = np.stack([scored[choice].sampled[:, seed] for seed, choice in enumerate(pick)], axis=1)
+            best_of = Contrast(per_seed, sampled, any(each.trained for each in scored))
+            out.append(_One(sample.task.name, best_of, here.groups, True, tuple(gone)))
         return out
 
 
@@ -611,13 +612,6 @@ def _missing(sample: Sample, model: str, step: str) -> list[str]:
     for code, seed in sample.absent.get((model, step), ()):
         gone.setdefault(seed, []).append(code)
     return [f"{step} → {sample.task.name}, seed {seed}: {' '.join(codes)}" for seed, codes in sorted(gone.items())]
-
-
-def _p(interval: Interval, bound: float) -> float:
-    """Two-sided, of "the true value is the bound"."""
-    if interval.error == 0.0:
-        return 1.0 if interval.estimate == bound else 0.0
-    return t_outside((interval.estimate - bound) / interval.error, interval.freedom)
 
 
 def _verdict(interval: Interval, side: int, bound: float) -> tuple[Verdict, str]:

@@ -124,4 +124,4 @@ def _fit(sample: Sample, contrasts: Sequence[Weights], x: np.ndarray[tuple[int],
     if len({sample.seeds(weights) for weights in contrasts}) > 1:
         return None
     found = [sample.contrast(weights) for weights in contrasts]
-    return mixed(np.stack([values for values, _, _ in found]), x, any(trained for *_, trained in found))
+    return mixed(np.stack([each.values for each in found]), x, any(each.trained for each in found))

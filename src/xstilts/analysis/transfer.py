@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import log2
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from xstilts.analysis.consistency import METRIC, Consistency
 from xstilts.scores import CellLike, Result, Results, TaskOf
 from xstilts.stages import Pretrain, Pretrained
-from xstilts.stats import RESAMPLES, Floats, Interval, bootstrap, by_group, combine, predicted, slope_weights
+from xstilts.stats import RESAMPLES, Floats, Interval, Pool, bootstrap, by_group, combine, predicted, slope_weights
 from xstilts.study import UNTUNED
 from xstilts.task import Task
 
@@ -28,7 +28,44 @@ MIN_SIZES = 3  # to draw a trend out: with two, nothing says how far models lie 
 DOUBLINGS = (1, 2)  # beyond the largest model; a trend is drawn out no further
 Place = tuple[str, str, str, int]  # model, intermediate, language, seed
 Weights = Mapping[tuple[str, str, str], float]  # model, intermediate, language -> weight in a contrast
-Contrast = tuple[Floats, Floats, bool]  # value for each seed [S], the same on each sample of the items [R, S], is any cell trained
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """A weighted sum over languages of one target, after every trained choice of a model that has the scores for it."""
+
+    names: tuple[str, ...]  # of the choices
+    values: Floats  # [K, S]
+    variance: float  # over seeds, mean over the choices; 0 for one seed
+
+    @classmethod
+    def of(cls, names: tuple[str, ...], values: Floats) -> Runs:
+        return cls(names, values, float(values.var(axis=1, ddof=1).mean()) if values.shape[1] > 1 else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A weighted sum of cell scores, for each seed.
+
+    `alike`: for each model and choice that is trained, its part of the sum as weight * `Runs`: what it would be after each other choice.
+    """
+
+    values: Floats  # [S]
+    sampled: Floats  # [R, S], on each sample of the items
+    trained: bool  # is any cell
+    alike: Mapping[tuple[str, str], tuple[float, Runs]] = field(default_factory=dict)
+
+    def scaled(self, scale: float) -> Contrast:
+        """The contrast times a number."""
+        alike = {place: (scale * weight, runs) for place, (weight, runs) in self.alike.items()}
+        return Contrast(scale * self.values, scale * self.sampled, self.trained, alike)
+
+    def pool(self) -> Pool | None:
+        """The variance over seeds that the contrast has if the choices scatter alike, each run on its own."""
+        if not self.alike:
+            return None
+        variance = sum(weight**2 * runs.variance for weight, runs in self.alike.values())
+        return Pool(variance, min(len(runs.names) for _, runs in self.alike.values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,18 +226,47 @@ class Sample:
         used = [(place, weight) for place, weight in weights.items() if weight]
         seeds = self.seeds(weights)
         columns = [self.places[*place, seed] for place, _ in used for seed in seeds]
-        trained = any(not isinstance(self.cells[*place, seed].predict.model, Pretrained | Pretrain) for place, _ in used for seed in seeds)
         by_place = np.array([weight for _, weight in used])
         shape = len(used), len(seeds)
         values = by_place @ self.values[columns].reshape(shape)
         drawn = self.sampled.T[columns].reshape(len(used), -1)  # columns lie together: whole rows of the transpose are copied
-        return values, (by_place @ drawn).reshape(len(seeds), -1).T, trained
+        parts: dict[tuple[str, str], dict[str, float]] = {}
+        for (model, intermediate, language), weight in used:
+            parts.setdefault((model, intermediate), {})[language] = weight
+        alike = {}
+        for (model, intermediate), part in parts.items():
+            if (model, intermediate) in self._trained:
+                weight = next(iter(part.values()))
+                by_language = tuple((language, each / weight) for language, each in part.items())
+                alike[model, intermediate] = (weight, self._runs(model, by_language, seeds))
+        return Contrast(values, (by_place @ drawn).reshape(len(seeds), -1).T, bool(alike), alike)
+
+    @cached_property
+    def _trained(self) -> frozenset[tuple[str, str]]:
+        trained = ((pl, cell) for pl, cell in self.cells.items() if not isinstance(cell.predict.model, Pretrained | Pretrain))
+        return frozenset((model, intermediate) for (model, intermediate, _, _), _ in trained)
+
+    @cached_property
+    def _runs_of(self) -> dict[tuple[str, tuple[tuple[str, float], ...], tuple[int, ...]], Runs]:
+        return {}
+
+    def _runs(self, model: str, by_language: tuple[tuple[str, float], ...], seeds: tuple[int, ...]) -> Runs:
+        """The runs of a model that have these languages and seeds; kept, as most contrasts share theirs."""
+        key = model, by_language, seeds
+        if key not in self._runs_of:
+            names = [step for own, step in self.pairs if own == model and (own, step) in self._trained]
+            places = {step: [(model, step, code, seed) for code, _ in by_language for seed in seeds] for step in names}
+            there = {step: own for step, own in places.items() if all(place in self.places for place in own)}
+            columns = [self.places[place] for own in there.values() for place in own]
+            scores = self.values[columns].reshape(len(there), len(by_language), len(seeds))
+            self._runs_of[key] = Runs.of(tuple(there), np.array([weight for _, weight in by_language]) @ scores)
+        return self._runs_of[key]
 
     def interval(self, weights: Weights) -> Interval:
         """The contrast's interval; `has(weights)` must be true."""
-        values, sampled, trained = self.contrast(weights)
-        found = combine(values, sampled, self.groups, trained)
-        return found if self.known(weights) else replace(found, kind="seeds only")
+        found = self.contrast(weights)
+        interval = combine(found.values, found.sampled, self.groups, found.trained, pool=found.pool())
+        return interval if self.known(weights) else replace(interval, kind="seeds only")
 
     def known(self, weights: Weights) -> bool:
         """True when the items of every cell of the contrast are known."""
@@ -217,14 +283,26 @@ def mean_of(contrasts: Sequence[Contrast], groups: int, known: bool = True, cros
     `groups` is the smallest number of groups of items among the targets; `known` is false where some items are not; for `crossed` see
     `stats.combine`.
     """
-    interval = combine(
-        np.mean([per_seed for per_seed, _, _ in contrasts], axis=0),
-        np.mean([sampled for _, sampled, _ in contrasts], axis=0),
-        groups,
-        any(trained for _, _, trained in contrasts),
-        crossed=crossed,
-    )
+    mean = _mean(contrasts)
+    interval = combine(mean.values, mean.sampled, groups, mean.trained, crossed=crossed, pool=mean.pool())
     return interval if known else replace(interval, kind="seeds only")
+
+
+def _mean(contrasts: Sequence[Contrast]) -> Contrast:
+    """The mean of contrasts on different targets. Runs after one choice share its training: they are pooled by choice, over all targets."""
+    alike = {}
+    for place in dict.fromkeys(place for each in contrasts for place in each.alike):
+        parts = [each.alike[place] for each in contrasts if place in each.alike]
+        names = tuple(name for name in parts[0][1].names if all(name in runs.names for _, runs in parts))
+        lines = [weight * runs.values[[runs.names.index(name) for name in names]] for weight, runs in parts]
+        values = np.sum(lines, axis=0) / len(contrasts)
+        alike[place] = (1.0, Runs.of(names, values))
+    return Contrast(
+        np.mean([each.values for each in contrasts], axis=0),
+        np.mean([each.sampled for each in contrasts], axis=0),
+        any(each.trained for each in contrasts),
+        alike,
+    )
 
 
 def transfer(
@@ -416,8 +494,8 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
                     sample.task.name,
                     language,
                     sample.metric,
-                    float(sample.contrast(before)[0].mean()),
-                    float(sample.contrast(after)[0].mean()),
+                    float(sample.contrast(before).values.mean()),
+                    float(sample.contrast(after).values.mean()),
                     sample.interval(minus(after, before)),
                     sample.same_data(model, intermediate),
                     (sample.task.name,),
@@ -444,7 +522,7 @@ def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> I
             if len(parts) < len(chosen):
                 left_out.append(f"mean gain of {intermediate} over targets ({model}): cells are missing")
                 continue
-            base = float(np.mean([before[0].mean() for before, *_ in parts]))
+            base = float(np.mean([before.values.mean() for before, *_ in parts]))
             groups, known = min(sample.groups for _, _, sample, _ in parts), all(known for *_, known in parts)
             interval = mean_of([gain for _, gain, _, _ in parts], groups, known)
             names = tuple(sample.task.name for _, _, sample, _ in parts)
@@ -466,7 +544,7 @@ def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iter
             if intermediate not in (baseline, UNTUNED) and before is not None and same_languages(sample, model, intermediate, baseline):
                 apart = minus(after, before)
                 change = sample.interval(apart) if sample.has(apart) else None
-            one = float(sample.contrast(language_mean(model, intermediate, [english]))[0].mean())
+            one = float(sample.contrast(language_mean(model, intermediate, [english])).values.mean())
             gap = sample.interval(after)
             same = sample.same_data(model, intermediate)
             yield Gap(model, intermediate, sample.task.name, sample.metric, one, one - gap.estimate, gap, change, same)
@@ -529,7 +607,7 @@ def _trends(
                     slope = sample.interval(total)
                     trend = Trend(what, intermediate, sample.task.name, sample.metric, slope, tuple(models), same)
                     trends.append(trend)
-                    points = [float(sample.contrast(contrast or {})[0].mean()) for contrast in contrasts]
+                    points = [float(sample.contrast(contrast or {}).values.mean()) for contrast in contrasts]
                     beyond += _beyond(trend, points, [parameters[m] for m in models])
     return trends, beyond
 
