@@ -8,6 +8,7 @@ variance enters through a t quantile with the degrees of freedom of Satterthwait
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import exp, lgamma, log, pi
 from statistics import NormalDist
 from typing import Literal
@@ -255,6 +256,7 @@ def t_outside(t: float, freedom: float) -> float:
     return _beta_share(freedom / 2, 0.5, freedom / (freedom + t * t), t * t / (freedom + t * t))
 
 
+@lru_cache(maxsize=1024)  # that of the items alone is the same for a whole target
 def t_quantile(p: float, freedom: float) -> float:
     """The p quantile of Student's t, 0.5 <= p < 1, freedom >= 1: Newton's method from the normal quantile.
 

@@ -339,7 +339,9 @@ def method(report: Report) -> tuple[str, ...]:
         "Gain: score after the intermediate step minus the baseline's, paired by seed. "
         f"Gap: {_first(view)} minus the mean of the others.",
         f"Intervals ({LEVEL:.0%}): variance over seeds plus an item bootstrap ({report.resamples} resamples of whole groups, "
-        "one draw for all languages of a parallel test), less their interaction; t quantile, Satterthwaite's degrees of freedom.",
+        "one draw for all languages of a parallel test), less their interaction; t quantile, Satterthwaite's degrees of freedom; never "
+        "narrower than for the items alone. The variance over seeds is moderated by that of the model's other choices, which counts as a "
+        "third of a degree of freedom.",
     ]
     if not view.target_sure():
         lines.append(
