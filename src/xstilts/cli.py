@@ -1302,7 +1302,9 @@ def bench(
     latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
     rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
     threads: Threads = 1,
-    engines: Annotated[list[str] | None, typer.Option(metavar="NAME,...", help=f"Of a study (default: {' '.join(ENGINES)}).")] = None,
+    engines: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,...", help=f"Of a study (default: {' '.join(ENGINES)}; on a GPU torch alone).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Of models: also write everything as JSON.")] = None,
     json_: Json = False,
 ) -> None:
@@ -1314,8 +1316,9 @@ def bench(
         raise StudyError("--engines goes with a study; of single models, name their exports")
     if out is not None and study:
         raise StudyError(f"--out goes with single models; what is measured of a study stays in the store ({ctx.obj.store}/bench)")
+    known = ENGINES if ctx.obj.device == "cpu" else ("torch",)
     asked = {
-        "models": models, "study": study, "engines": _split(engines) or ENGINES, "languages": _split(languages), "task": task,
+        "models": models, "study": study, "engines": _split(engines) or known, "languages": _split(languages), "task": task,
         "seconds": seconds, "bound": latency_ms / 1000, "rows": rows, "out": out and str(out.absolute()),
     }  # fmt: skip
     _hand_over("bench", ctx.obj, asked, json_, threads)
