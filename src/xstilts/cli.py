@@ -539,7 +539,8 @@ def _report(
     others, timed = stored(store, made.study.name), serving.stored(store, made.study.name)
     folder = _folder(made, out)
     stamp = folder / "report.json"
-    there = sorted(cell.predict.key for cell in made.cells if store.find(cell.predict.key) is not None)
+    told = [*(cell.predict for cell in made.cells), *(predict for each in made.remembered for predict in (each.before, each.after))]
+    there = sorted(predict.key for predict in told if store.find(predict.key) is not None)
     key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], timed, code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
@@ -571,7 +572,9 @@ def _evaluated(made: Plan, store: Store, place: Place, asked: str, claims: Claim
     facts = _facts(made, store, place, asked)
     parameters, series = {**facts.parameters, **more.parameters}, {**facts.series, **more.series}
     facts = replace(facts, notes=(*facts.notes, *more.notes), parameters=parameters, series=series)
-    return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
+    return evaluate(
+        facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims, remembered=made.remembered
+    )  # fmt: skip
 
 
 def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:

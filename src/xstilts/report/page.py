@@ -18,6 +18,8 @@ from xstilts.report.text import (
     answer_table,
     cost_table,
     cost_words,
+    forgetting_table,
+    forgetting_words,
     method,
     stability_table,
     stability_words,
@@ -93,6 +95,8 @@ def page(report: Report, drawings: Drawings) -> str:
         drawn_out=DRAWN_OUT,
         stability_words=stability_words(report),
         stability_table=stability_table(report),
+        forgetting_words=forgetting_words(report),
+        forgetting_table=forgetting_table(report),
     )
 
 
