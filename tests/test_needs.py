@@ -162,6 +162,9 @@ def test_a_gpu_of_this_machine_is_asked_for_its_memory(tmp_path: Path, monkeypat
         needs.refuse_too_big(plan, todo, store, tmp_path, 1, "cuda")
     monkeypatch.setattr(machine, "cuda_memory", lambda: Room(2 * GIB, 2 * GIB))
     needs.refuse_too_big(plan, todo, store, tmp_path, 1, "cuda")
+    with pytest.raises(ModelError, match=r"^2 stages at once need about 1\.\d GiB of GPU memory \(.*\), and 1\.2 GiB .* use --jobs 1, or"):
+        monkeypatch.setattr(machine, "cuda_memory", lambda: Room(2 * GIB, GIB * 5 // 4))
+        needs.refuse_too_big(plan, todo, store, tmp_path, 2, "cuda")
     # the processes of one training lie beside each other in this machine's memory
     monkeypatch.setattr(machine, "memory", lambda: Room(64 * GIB, 2 * GIB))
     with pytest.raises(ModelError, match=r"^train m: mini-pos: needs about 3\.\d GiB of memory"):

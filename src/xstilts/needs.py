@@ -444,24 +444,25 @@ def refuse_too_big(
 
 def _trouble(found: Iterable[Line], jobs: int, host: Room | None, gpu: Room | None, layout: Layout) -> str | None:
     """Why the stages cannot run, and what to do; None where they can."""
-    own: list[tuple[int, Line]] = []  # bytes of this machine's memory that a stage takes
-    for line in found:
-        if line.need is None:
-            continue
-        if gpu is not None and line.fits is False:
-            return f"{_said(line, line.need.memory.peak, 'GPU memory')}, and {_free(gpu)}; {_advice(line)}"
-        processes = layout.processes if line.kind == "train" else 1
-        own += [(processes * (line.need.host or line.need.memory.peak), line)] * len(line.stages)
-    together = sorted(own, key=lambda each: -each[0])[:jobs]
+    known = [(line, line.need) for line in found if line.need is not None]
+    if gpu is not None and (words := _over([(need.memory.peak, line) for line, need in known], jobs, gpu, "GPU memory")) is not None:
+        return words
+    processes = {"train": layout.processes, "predict": 1}
+    return None if host is None else _over([(processes[line.kind] * (need.host or need.memory.peak), line) for line, need in known], jobs, host, "memory")
+
+
+def _over(sizes: Iterable[tuple[int, Line]], jobs: int, room: Room, what: str) -> str | None:
+    """Why the `jobs` largest stages do not fit into a memory together, and what to do; `sizes` are bytes of one stage of each line."""
+    together = sorted((each for each in sizes for _ in each[1].stages), key=lambda each: -each[0])[:jobs]
     total = sum(size for size, _ in together)
-    if host is None or total <= host.free:
+    if total <= room.free:
         return None
     size, line = together[0]
-    if size > host.free:
-        return f"{_said(line, size, 'memory')}, and {_free(host)}; {_advice(line)}"
+    if size > room.free:
+        return f"{_said(line, size, what)}, and {_free(room)}; {_advice(line)}"
     return (
-        f"{len(together)} stages at once need about {gib(total)} of memory ({line.kind} {line.model}: {line.what}: {gib(size)}), and "
-        f"{_free(host)}; use --jobs {int(host.free // size)}, or --even-if-too-big to try"
+        f"{len(together)} stages at once need about {gib(total)} of {what} ({line.kind} {line.model}: {line.what}: {gib(size)}), and "
+        f"{_free(room)}; use --jobs {int(room.free // size)}, or --even-if-too-big to try"
     )
 
 

@@ -86,6 +86,8 @@ def train(
     team = team or Alone()
     if team.sharded and recipe.tuning == "qlora":
         raise ModelError('tuning = "qlora": weights of four bits cannot be split over processes; use --parallel ddp')
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     team.wait_for_turn()
     tokenizer = hf.load_tokenizer(start.encoder)
     generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
@@ -375,6 +377,7 @@ def _log(state: State, stage: Train, layout: Layout) -> dict[str, object]:
         "tokens": state.tokens,
         "seconds": state.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
+        **({"gpu_mb": torch.cuda.max_memory_allocated() / (1 << 20)} if stage.runtime.device == "cuda" else {}),
         "best_step": state.best_step if state.best_step >= 0 else state.step,
         "dev": state.best_score if state.selections else None,
         "selections": state.selections,
