@@ -585,27 +585,11 @@ def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
     """The same with its review, and with what it has cost."""
     from xstilts.analysis.cost import costs
     from xstilts.analysis.review import of_plan
+    from xstilts.needs import shapes
 
     manifests = _manifests(made, store)
     review = of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json")
-    return replace(found, review=review, spent=costs(made.cells, manifests, _bodies(made, store), found.transfer.gains))
-
-
-def _bodies(made: Plan, store: Store) -> dict[str, int]:
-    """Parameters without embeddings by the key of each pretrained model whose folder is at hand."""
-    from xstilts.models import body, fetch
-    from xstilts.stages import Pretrained, root
-
-    found = {}
-    for start in {root(start).key: root(start) for start in made.models.values()}.values():
-        try:
-            entry = None if isinstance(start, Pretrained) else store.find(start.key)
-            folder = fetch(made.where[start.key], offline=True) if isinstance(start, Pretrained) else entry and entry / "encoder"
-            if folder is not None:
-                found[start.key] = body(folder)
-        except XstiltsError:
-            continue  # not at hand: no operations are counted for it
-    return found
+    return replace(found, review=review, spent=costs(made.cells, manifests, shapes(made, store), found.transfer.gains))
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:

@@ -100,6 +100,7 @@ def predict(
         "seconds": time.perf_counter() - started,
         "tokens": len(made.ids),
         "rows": len(made.example),
+        "squares": int((made.lengths**2).sum()),
         "unk_rate": unknown / max(1, len(made.ids)),
         **more,
     }
