@@ -99,7 +99,7 @@ def test_a_known_loss_is_found_with_its_interval_and_shown(tmp_path: Path) -> No
     page = write_report(report, tmp_path / "out")
     text = page.read_text("utf-8")
     section = text[text.index("<h2>What is forgotten</h2>") :].partition("</section>")[0]
-    assert "Of 1 changes on intermediate tasks 1 below 0 and 0 above stand" in section
+    assert "Of 1 change on intermediate tasks 1 below 0 and 0 above stand" in section
     cell = '<th scope="row">nli, dev</th><th scope="row">nli</th><th scope="row">pos</th><td>82.0</td><td>62.0</td><td>−20.0 ['
     assert cell in section and "[0.0 to 0.0] =" in section
     # retrieval was learnt in pretraining: what the intermediate training does to it is the gain on it
