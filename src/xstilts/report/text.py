@@ -313,7 +313,8 @@ def forgetting_words(report: Report) -> str:
     falls = [row.change.estimate < 0 for row in tested]
     stand = [p < 0.05 for p in holm(np.array([row.change.p for row in tested])).tolist()]
     down, up = (sum(s and f == fall for s, f in zip(stand, falls, strict=True)) for fall in (True, False))
-    return text + f"Of {len(tested)} change{'s' if len(tested) != 1 else ''} on intermediate tasks {down} below 0 and {up} above stand after Holm's correction."
+    changes = f"{len(tested)} change{'s' if len(tested) != 1 else ''}"
+    return text + f"Of {changes} on intermediate tasks {down} below 0 and {up} above stand after Holm's correction."
 
 
 def forgetting_table(report: Report) -> list[list[str]]:
