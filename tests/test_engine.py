@@ -538,6 +538,9 @@ def test_the_best_state_by_the_dev_part_is_kept(tmp_path: Path, monkeypatch: pyt
     _, picked = fit(task, start, tmp_path / "picked", replace(RECIPE, steps=30, selections=3))
     log = json.loads((picked / "log.json").read_text())
     assert (log["best_step"], log["dev"]) == (20, 80.0)
+    # 30 steps of 8 are ten epochs of the 24 rows, which are also the dev part
+    squares = int((classify.encode(make_tokenizer(), toy_rows("classify"), task, 24, 4).lengths ** 2).sum())
+    assert (log["squares"], log["selected_squares"], log["selected"]) == (10 * squares, 3 * squares, log["tokens"] * 3 // 10)
     scores = iter([50.0, 80.0, 90.0])
     _, last = fit(task, start, tmp_path / "last", replace(RECIPE, steps=30, selections=3))
     assert json.loads((last / "log.json").read_text())["best_step"] == 30

@@ -161,7 +161,8 @@ def _carry_out(stage: Stage, place: Place) -> None:
 
             model = weights(stage.model, place.weights_of, _images(stage.model, place))
             measured = [_facts_of(each, place.store) for each in stage.choosers]
-            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured)
+            head = place.weights_of(stage.head) if stage.head is not None else None
+            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured, head)
 
 
 def _images(model: Start, place: Place) -> Path | None:
