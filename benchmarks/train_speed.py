@@ -1,6 +1,6 @@
 """Fine-tuning speed against transformers' Trainer: the same encoder, NLI text, batch, epochs and threads.
 
-    python benchmarks/train_speed.py [--model FOLDER] [--examples 2000] [--seeds 3] [--threads 2]
+    python benchmarks/train_speed.py [--model FOLDER] [--examples 2000] [--seeds 3] [--threads 2] [--device cuda]
 
 (a) Trainer with the settings of transformers' run_xnli example: rows padded to 128, fp32;
 (b) Trainer at its best: rows grouped by length, padded to the longest of a batch, bf16;
@@ -49,7 +49,7 @@ def default_model() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def run_ours(model: Path, examples: int, seed: int, threads: int, folder: Path) -> tuple[float, float]:
+def run_ours(model: Path, examples: int, seed: int, threads: int, device: str, folder: Path) -> tuple[float, float]:
     """Examples per second and dev accuracy of xstilts' own training."""
     from torch import nn
 
@@ -63,23 +63,23 @@ def run_ours(model: Path, examples: int, seed: int, threads: int, folder: Path) 
     from xstilts.engine.train import train
 
     fitted, dev = rows(examples)
-    runtime = Runtime("bf16" if machine.fast_bf16("cpu") else "fp32", threads)
+    runtime = Runtime("bf16" if machine.fast_bf16(device) else "fp32", threads, device)
     stage = Train(Pretrained("bench", "first"), (Share(fitted),), (), RECIPE, seed, runtime)
     start = weights(stage.start, lambda _: model)
     train(stage, start, task, lambda r: load(r, DATA), folder, folder / "cache", lambda _: None, lambda: False)
     log = json.loads((folder / "out" / "log.json").read_text())
     encoder, tokenizer = hf.load_encoder(folder / "out" / "encoder"), hf.load_tokenizer(folder / "out" / "encoder")
-    nn.Module.eval(encoder)
+    nn.Module.eval(nn.Module.to(encoder, device))
     held = load(dev, DATA)
     made = encoded(folder / "out" / "encoder", tokenizer, task("xnli"), dev, lambda: held, 128, 0, folder / "cache")
     fitted_model = Model(encoder, tokenizer, {})
-    head = load_head(folder / "out", encoder, task("xnli")).eval()
-    answered = answers(list(logits(fitted_model, head, task("xnli"), made, "first", "cpu", runtime.precision)), made, held, task("xnli"))
+    head = load_head(folder / "out", encoder, task("xnli")).to(device).eval()
+    answered = answers(list(logits(fitted_model, head, task("xnli"), made, "first", device, runtime.precision)), made, held, task("xnli"))
     items = metrics.items("accuracy", task("xnli"), "en", [gold_of(e) for e in held], [a.pred for a in answered])
     return log["examples"] / log["seconds"], items.value
 
 
-def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path) -> tuple[float, float]:
+def run_trainer(model: Path, examples: int, seed: int, best: bool, device: str, folder: Path) -> tuple[float, float]:
     """Examples per second and dev accuracy of transformers' Trainer."""
     import numpy as np
     import torch
@@ -98,10 +98,10 @@ def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path)
     train_rows, dev_rows = encode(fitted), encode(dev)
     network = AutoModelForSequenceClassification.from_pretrained(model, num_labels=3, dtype=torch.float32)
     arguments = TrainingArguments(
-        output_dir=str(folder), per_device_train_batch_size=32, num_train_epochs=1, learning_rate=RECIPE.lr, seed=seed, use_cpu=True,
-        warmup_steps=round(RECIPE.warmup * -(-examples // 32)), report_to="none", save_strategy="no", logging_strategy="no",
-        disable_tqdm=True, per_device_eval_batch_size=64, bf16=best, train_sampling_strategy="group_by_length" if best else "random",
-        dataloader_pin_memory=False,
+        output_dir=str(folder), per_device_train_batch_size=32, num_train_epochs=1, learning_rate=RECIPE.lr, seed=seed,
+        use_cpu=device == "cpu", warmup_steps=round(RECIPE.warmup * -(-examples // 32)), report_to="none", save_strategy="no",
+        logging_strategy="no", disable_tqdm=True, per_device_eval_batch_size=64, bf16=best,
+        train_sampling_strategy="group_by_length" if best else "random", dataloader_pin_memory=device == "cuda",
     )  # fmt: skip
     trainer = Trainer(network, arguments, train_dataset=train_rows, data_collator=DataCollatorWithPadding(tokenizer))
     started = time.perf_counter()
@@ -112,16 +112,16 @@ def run_trainer(model: Path, examples: int, seed: int, best: bool, folder: Path)
     return examples / seconds, accuracy
 
 
-def one(way: str, model: Path, examples: int, seed: int, threads: int) -> None:
+def one(way: str, model: Path, examples: int, seed: int, threads: int, device: str) -> None:
     """Run one training and print its figures as JSON."""
     import torch
 
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         if way == "c":
-            speed, accuracy = run_ours(model, examples, seed, threads, Path(folder))
+            speed, accuracy = run_ours(model, examples, seed, threads, device, Path(folder))
         else:
-            speed, accuracy = run_trainer(model, examples, seed, way == "b", Path(folder))
+            speed, accuracy = run_trainer(model, examples, seed, way == "b", device, Path(folder))
     print(json.dumps({"speed": speed, "accuracy": accuracy}))
 
 
@@ -132,19 +132,20 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args()
     model = given.model or default_model()
     if given.one:
-        one(given.one, model, given.examples, given.seed, given.threads)
+        one(given.one, model, given.examples, given.seed, given.threads, given.device)
         return
     plain = {**os.environ, "OMP_NUM_THREADS": str(given.threads), "TOKENIZERS_PARALLELISM": "false"}
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     for seed in range(1, given.seeds + 1):
         for way in WAYS:
             command = [sys.executable, __file__, "--one", way, "--model", str(model), "--seed", str(seed),
-                       "--examples", str(given.examples), "--threads", str(given.threads)]  # fmt: skip
+                       "--examples", str(given.examples), "--threads", str(given.threads), "--device", given.device]  # fmt: skip
             env = environment(given.threads, offline=True) if way == "c" else plain
             done = subprocess.run(command, env=env, capture_output=True, text=True)
             if done.returncode:
@@ -152,7 +153,8 @@ def main() -> None:
             found[way].append(json.loads(done.stdout.strip().splitlines()[-1]))
             print(f"seed {seed} ({way}) {found[way][-1]['speed']:.1f} examples/s, accuracy {found[way][-1]['accuracy']:.1f}", flush=True)
     speed = {way: statistics.median(r["speed"] for r in runs) for way, runs in found.items()}
-    print(f"\n{given.examples} examples, batch 32, 1 epoch, {given.threads} threads, {given.seeds} seeds, {model.parent.name}/{model.name}")
+    where = f"{given.device}, {given.threads} threads, {given.seeds} seeds, {model.parent.name}/{model.name}"
+    print(f"\n{given.examples} examples, batch 32, 1 epoch, {where}")
     for way, name in WAYS.items():
         accuracy = statistics.mean(r["accuracy"] for r in found[way])
         ratios = [ours["speed"] / theirs["speed"] for ours, theirs in zip(found["c"], found[way], strict=True)]

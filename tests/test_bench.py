@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -14,12 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 import xstilts
 from deploy_maker import make_model_in
 from xstilts.analysis.equivalence import MARGIN, equivalence
-from xstilts.deploy import loadgen
+from xstilts.deploy import loadgen, measure
 from xstilts.deploy.bench import said
 from xstilts.engine.answers import Answered
 from xstilts.examples import Text
@@ -102,8 +104,37 @@ def test_the_highest_rate_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_summary_is_read_by_its_names() -> None:
     text = "QPS w/o loadgen overhead        : 250.0\n50.00 percentile latency (ns)   : 2000000\n90.00 percentile latency (ns)   : 3000000\n"
-    found = loadgen._read("SingleStream", text + "99.00 percentile latency (ns)   : 9000000\n", 5.0, 4.0)
-    assert (found.rate, found.p50, found.p90, found.p99, found.samples, found.joules) == (250.0, 2.0, 3.0, 9.0, 1000, 0.005)
+    found = loadgen._read("SingleStream", text + "99.00 percentile latency (ns)   : 9000000\n", [5.0, 20.0], 4.0)
+    assert (found.rate, found.p50, found.p90, found.p99, found.samples) == (250.0, 2.0, 3.0, 9.0, 1000)
+    assert (found.joules, found.gpu_joules) == (0.005, 0.02)
+
+
+def test_what_a_gpu_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tensors' peak and its counter of energy, where a GPU computes; a driver that does not tell is no error."""
+    assert loadgen._gpu_energy() is None and set(measure._memory("cpu")) == {"megabytes"}
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 << 20)
+    assert measure._memory("cuda")["gpu_megabytes"] == 3.0
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="ab-cd"))
+
+    class Nvml:
+        """As NVML's C functions: 0 is success, values are written where a pointer says."""
+
+        def nvmlInit_v2(self) -> int:
+            return 0
+
+        def nvmlDeviceGetHandleByUUID(self, name: bytes, device: Any) -> int:
+            device._obj.value = 7
+            return 0 if name == b"GPU-ab-cd" else 2
+
+        def nvmlDeviceGetTotalEnergyConsumption(self, device: Any, used: Any) -> int:
+            used._obj.value = 12_500
+            return 0 if device.value == 7 else 2
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Nvml())
+    assert loadgen._gpu_energy() == 12.5
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid="other"))
+    assert loadgen._gpu_energy() is None  # a part of a GPU has no counter of its own
 
 
 @pytest.mark.slow

@@ -17,9 +17,12 @@ import torch
 from study_maker import finder, make_study, task_of
 from xstilts import cli
 from xstilts.analysis import serving
-from xstilts.deploy import bench, grid
+from xstilts.deploy import bench, engines, grid
 from xstilts.deploy.__main__ import _bench_study
+from xstilts.deploy.__main__ import main as hand_to
+from xstilts.deploy.find import Found, find
 from xstilts.deploy.grid import bench_study
+from xstilts.deploy.spec import Spec
 from xstilts.engine import hf
 from xstilts.engine.heads import fresh
 from xstilts.engine.kinds import TRAINS
@@ -180,6 +183,43 @@ def test_the_command_tells_a_study_from_models(monkeypatch: pytest.MonkeyPatch) 
         ask("quickstart", "--out", "f.json")
 
 
+def test_a_gpu_computes_torch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = {"store": str(tmp_path / "store"), "data": "no-data", "device": "cuda", "threads": 1, "task": "", "rows": 6, "languages": []}
+    # engines of the CPU are refused before anything is loaded, one by one and of a study
+    spec = Spec("mini-nli", "classify", task("mini-nli").labels, ("en",), 48, 8, "first", "fp32", "openvino")
+    with pytest.raises(ModelError, match="exports to openvino compute on the CPU: add --device cpu"):
+        engines.load(Found(spec, tmp_path, {}), device="cuda")
+    (study := tmp_path / "toy.toml").write_text(STUDY, "utf-8")
+    with pytest.raises(StudyError, match="onnx-int8 computes on the CPU; add --device cpu"):
+        bench_study(str(study), [], ["torch", "onnx-int8"], bench.Plan((), where), print)
+    # so is a GPU that is not there
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command in ("serve", "bench"):
+        with pytest.raises(ModelError, match="no CUDA device on this machine; use --device cpu"):
+            hand_to(command, where)
+    # measurements of another GPU are not gone on with
+    plan = bench.Plan((), where)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU A")
+    first = grid._begun(None, plan)
+    assert first["machine"].startswith("GPU A / ") and grid._begun({**first, "load": [0.5]}, plan)["load"] == [0.5]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU B")
+    assert grid._begun({**first, "load": [0.5]}, plan)["load"] == []
+
+
+def test_the_memory_of_a_gpu_is_a_column_of_its_own() -> None:
+    table = table_of(0.005)
+    assert "on the GPU, MB" not in tables(serving.served(table, STEPS))[0][1][0]
+    for row in table["measured"]:
+        row["gpu_megabytes"] = 123.4
+    head, line, *_ = tables(serving.served(table, STEPS))[0][1]
+    assert dict(zip(head, line, strict=True))["on the GPU, MB"] == "123"
+    model = {**table["measured"][0], "model": "k", "precision": "fp32", "cells": []}
+    about = {"bound": 0.1, "compared": [], "note": "", "margin": 0.03}
+    assert "400 MB at most in memory and 123 MB on the GPU, first answer" in bench.table({**about, "models": [model]})
+    del model["gpu_megabytes"]
+    assert "400 MB at most in memory, first answer" in bench.table({**about, "models": [model]})
+
+
 class Planted:
     """Stands in for a process with a model: answers every order with numbers."""
 
@@ -257,6 +297,14 @@ def test_a_study_is_measured_once_and_stored(
     out = capsys.readouterr().out
     assert "of 2 comparisons 2 are equal within 3%" in out
     assert f"measured: {serving.path_of(store, 'toy')}; xstilts report {study} shows it" in out
+    # models that a CPU has trained are found from a GPU too
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GPU A")
+    at_home = dict(where)
+    where["device"] = "cuda"
+    assert [m["key"] for m in run(seconds=2.0)["measured"]] == keys and len(asked) == 6
+    assert find(f"{study}:mini-small/none/mini-pos/1", store.path, Path("no-data"), "cuda").spec.stage == keys[0]
+    where |= at_home
+    run(seconds=2.0)
     # an engine that cannot be had is noted and the others go on
 
     def refuse(*given: object) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModel, AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from engine_maker import make_model, make_tokenizer, rows_of, toy_rows, toy_task
@@ -101,6 +105,32 @@ def test_packed_attention_has_the_gradients_of_attention_row_by_row() -> None:
     for one, other, third in zip(ours, theirs, fused, strict=True):
         torch.testing.assert_close(one, other)
         torch.testing.assert_close(third, other)
+
+
+@pytest.mark.parametrize(("causal", "window"), [(False, None), (True, None), (True, 5), (False, 5)])
+def test_attention_of_variable_length_is_told_where_rows_begin_and_what_they_see(
+    monkeypatch: pytest.MonkeyPatch, causal: bool, window: int | None
+) -> None:
+    """torch's own runs on GPUs alone (tests/test_cuda.py); here a slow one after its description stands for it."""
+
+    def slow(q: Tensor, k: Tensor, v: Tensor, bounds: Tensor, other: Tensor, *longest: int, scale: float, window_size: Any) -> Tensor:
+        assert longest == (int(bounds.diff().max()),) * 2 and torch.equal(bounds, other)
+        rows = []
+        for a, b in pairwise(bounds.tolist()):
+            apart = torch.arange(b - a)[None] - torch.arange(b - a)[:, None]  # of the key from the query
+            left, right = (b - a if side < 0 else side for side in window_size)
+            seen = (apart >= -left) & (apart <= right)
+            own = (x[a:b].transpose(0, 1) for x in (q, k, v))
+            rows.append(torch.nn.functional.scaled_dot_product_attention(*own, attn_mask=seen, scale=scale).transpose(0, 1))
+        return torch.cat(rows)
+
+    monkeypatch.setattr(packed, "_of_variable_length", lambda: slow)
+    plan = packed.layout(np.array([21, 20, 9, 3]), "cpu", causal)
+    draw = torch.Generator().manual_seed(0)
+    values = [torch.randn(packed.filled(53), 2, 8, generator=draw, dtype=torch.float64) for _ in range(3)]
+    flat, fused = packed._flat(*values, plan, window), packed._fused(*values, plan, window)
+    torch.testing.assert_close(flat[:53], fused[:53])
+    assert flat[53:].isfinite().all() and packed.layout(np.array([16]), "cpu").bounds[0].tolist() == [0, 16, 16]
 
 
 def test_tokens_that_fill_a_batch_up_take_no_part_in_attention() -> None:
@@ -367,6 +397,12 @@ def test_windows_cover_a_long_context_and_the_answer_comes_back_as_it_stands() -
     assert span.answers(nothing, made, [passage], task)[0].pred != ("",)
 
 
+def test_releases_of_tokenizers_that_lose_windows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tokenizers, "__version__", "0.23.2")
+    with pytest.raises(ModelError, match=r"tokenizers 0\.23\.2 loses the end of long contexts; pip install 'tokenizers>=0\.23\.3'"):
+        span.encode(make_tokenizer(), toy_rows("span"), toy_task("span"), 24, 6)
+
+
 def test_best_span_is_the_best_of_all_spans() -> None:
     draw = np.random.default_rng(1)
     for _ in range(20):
@@ -502,6 +538,9 @@ def test_the_best_state_by_the_dev_part_is_kept(tmp_path: Path, monkeypatch: pyt
     _, picked = fit(task, start, tmp_path / "picked", replace(RECIPE, steps=30, selections=3))
     log = json.loads((picked / "log.json").read_text())
     assert (log["best_step"], log["dev"]) == (20, 80.0)
+    # 30 steps of 8 are ten epochs of the 24 rows, which are also the dev part
+    squares = int((classify.encode(make_tokenizer(), toy_rows("classify"), task, 24, 4).lengths ** 2).sum())
+    assert (log["squares"], log["selected_squares"], log["selected"]) == (10 * squares, 3 * squares, log["tokens"] * 3 // 10)
     scores = iter([50.0, 80.0, 90.0])
     _, last = fit(task, start, tmp_path / "last", replace(RECIPE, steps=30, selections=3))
     assert json.loads((last / "log.json").read_text())["best_step"] == 30

@@ -22,7 +22,7 @@ from xstilts.machine import Room
 from xstilts.needs import Bounds, Counts, Lengths
 from xstilts.plan import Plan
 from xstilts.run import needed
-from xstilts.stages import Layout, Predict, Pretrained, Recipe, Rows, Share, Train
+from xstilts.stages import Layout, Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
 from xstilts.store import Store
 from xstilts.tasks import task
 
@@ -162,6 +162,9 @@ def test_a_gpu_of_this_machine_is_asked_for_its_memory(tmp_path: Path, monkeypat
         needs.refuse_too_big(plan, todo, store, tmp_path, 1, "cuda")
     monkeypatch.setattr(machine, "cuda_memory", lambda: Room(2 * GIB, 2 * GIB))
     needs.refuse_too_big(plan, todo, store, tmp_path, 1, "cuda")
+    with pytest.raises(ModelError, match=r"^2 stages at once need about 1\.\d GiB of GPU memory \(.*\), and 1\.2 GiB .* use --jobs 1, or"):
+        monkeypatch.setattr(machine, "cuda_memory", lambda: Room(2 * GIB, GIB * 5 // 4))
+        needs.refuse_too_big(plan, todo, store, tmp_path, 2, "cuda")
     # the processes of one training lie beside each other in this machine's memory
     monkeypatch.setattr(machine, "memory", lambda: Room(64 * GIB, 2 * GIB))
     with pytest.raises(ModelError, match=r"^train m: mini-pos: needs about 3\.\d GiB of memory"):
@@ -199,6 +202,38 @@ def test_what_a_training_needs_by_hand(tmp_path: Path) -> None:
     assert seconds(answers, speed, trains=False) == pytest.approx(answers.operations / 2e6 + answers.passes * 2 * 0.2 + 0.15)
     # nothing that is counted needs more than the bound that a run looks at first
     assert needs.need(train, shape, Bounds(), "cpu").memory.peak >= found.memory.peak
+
+
+@pytest.mark.parametrize("form", ["heads", "text"])
+@pytest.mark.parametrize(
+    ("family", "change"),
+    [("bert", {}), ("bert", {"tuning": "lora", "rank": 4}), ("bert", {"freeze_embeddings": True, "freeze_layers": 1}), ("mt5", {})],
+)
+def test_what_was_done_is_counted_as_what_was_planned(family: str, change: dict[str, Any], form: Any) -> None:
+    """The account of a stage whose rows were as long as the plan took them to be; another account changes the number in proportion."""
+    bert = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    mt5 = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 3, "num_heads": 2}
+    shape = arithmetic.shape({"model_type": family, "vocab_size": 90, **(mt5 if family == "mt5" else bert)}, whole=form == "text")
+    rows, dev = (Rows("xnli", 1, part, part, "en", "0") for part in ("train", "dev"))
+    recipe = Recipe(steps=10, batch=8, max_length=20, stride=8, selections=0 if form == "text" else 2, **change)
+    train = Train(Pretrained("w", form=form), (Share(rows),), () if form == "text" else (dev,), recipe, 1, Runtime())
+    predict = Predict(train, replace(rows, part="test"), 20, 8, Runtime())
+
+    class Fixed:
+        def of(self, rows: Rows, max_length: int, stride: int) -> Lengths:
+            return Lengths(100.0, 12.0, 2.0, 18.0, 18.0, 150.0)
+
+    counts: Any = Fixed()
+    written = 6 if form == "text" else 0
+    chosen = {} if form == "text" else {"selected": 2 * 1200, "selected_squares": 2 * 15_000}
+    facts: dict[str, float] = {"examples": 80, "tokens": 80 * (12 + written), "squares": 80 * 150, **chosen}
+    planned = needs.need(train, shape, counts, "cpu").operations
+    assert needs.done(train, shape, facts) == pytest.approx(planned)
+    assert needs.done(train, shape, {**facts, "squares": 80 * 300}) > planned
+    # a row for each of three labels, with the input in each
+    many = 3 if form == "text" else 1
+    facts = {"rows": many * 100, "tokens": many * 100 * (12 + written), "squares": many * 15_000}
+    assert needs.done(predict, shape, facts) == pytest.approx(needs.need(predict, shape, counts, "cpu").operations)
 
 
 def test_a_model_that_writes_has_logits_for_every_piece(tmp_path: Path) -> None:

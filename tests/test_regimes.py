@@ -14,6 +14,7 @@ import torch
 from engine_maker import make_model, toy_task
 from study_maker import file_hash, planner
 from xstilts import cli
+from xstilts.analysis.forgetting import forgetting
 from xstilts.canon import plain
 from xstilts.engine import hf, keep, merge, retrieve
 from xstilts.engine import train as training
@@ -487,13 +488,15 @@ def test_a_study_of_regimes_runs_to_its_scores(tmp_path: Path) -> None:
             },
             "merges": {"soup": {"of": ["mini-ner", "mini-pos"], "method": "ties"}},
             "search": {"mini-pos": {"lr": [1e-4, 1e-3]}}, "recipe": SHORT, "recipes": {"mini-ner": {"selections": 2, "average": 2}},
-            "caps": {"all": {"train": 40, "dev": 10, "test": 10}}, "keep": "best",
+            "caps": {"all": {"train": 40, "dev": 10, "test": 10}}, "keep": "best", "forgetting": True,
         }
     )  # fmt: skip
     plan = make_plan(study, tmp_path, file_hash, base=tmp_path)
     store = Store.open(tmp_path / "store")
     outcome = run(plan.stages, plan.where, store, tmp_path, jobs=1, offline=True)
     assert not outcome.failed and outcome.run == len(plan.stages)
+    kept, lost = forgetting(plan.remembered, store.find, find_task, np.random.default_rng(0), 20)
+    assert {(row.intermediate, row.task) for row in kept} == {("mini-ner > beside", "mini-ner"), ("texts", "mini-ner")} and not lost
     results = load_scores(plan.cells, store.find, find_task)
     assert not results.missing and len(results.results) == len(plan.cells)
     (choice,) = {stage for stage in plan.stages if isinstance(stage, Choose) and isinstance(stage.among[0].start, Pretrained)}

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,7 +305,7 @@ class Reader(html.parser.HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "link", "br"):
+        if tag not in ("meta", "link", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -340,17 +341,23 @@ LOOK = """(() => {
 })()"""
 
 
-@pytest.mark.browser
-def test_the_page_in_a_browser(tmp_path: Path) -> None:
-    """Light, dark, phone and print: nothing overflows, marks are drawn, the console stays empty."""
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of two models, two targets and three choices."""
+    folder = tmp_path_factory.mktemp("shown")
     sizes = {"s": 1_000_000, "m": 4_000_000}
-    cells = make_study(tmp_path, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
+    cells = make_study(folder, {"none": 0.0, "nli": 5.0, "bad": -4.0}, tuple(sizes), targets=("nli", "match"), items=20)
     alike = dict.fromkeys(sizes, "one")
     facts = Facts("toy", parameters=sizes, series=alike, model_notes={"s": "a note"}, command="xstilts run " + "x" * 200)
     many = Finding("bad", ("a reason of many words, " * 20, "x" * 60))
-    report = replace(report_of(cells, tmp_path, facts), review=Review((Check("data", "near-duplicates", many, 10.0),)))
-    page = write_report(report, tmp_path / "out")
-    papers = {}
+    report = replace(report_of(cells, folder, facts), review=Review((Check("data", "near-duplicates", many, 10.0),)))
+    return write_report(report, folder / "out")
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(shown: Path, tmp_path: Path) -> None:
+    """Light, dark, phone and print: nothing overflows, marks are drawn, the console stays empty."""
+    page, papers = shown, {}
     with open_browser(tmp_path / "home") as browser:
         for width, scheme, medium in (
             (1200, "light", ""),
@@ -372,6 +379,63 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
             papers[scheme] = (seen["paper"], seen["ink"])
         assert papers["light"] != papers["dark"]
         assert browser.complaints == []
+
+
+SEEN = """(() => {
+  const seen = s => [...document.querySelectorAll(s)].filter(e => e.checkVisibility()).length;
+  document.querySelectorAll('details:not(.filter)').forEach(d => d.open = true);
+  return {page: document.documentElement.scrollWidth - innerWidth, filter: seen('.filter'), boxes: seen('.filter input'),
+    targets: [0, 1].map(n => seen(`[data-t="${n}"]`)), steps: [0, 1, 2].map(n => seen(`[data-s="${n}"]`)),
+    models: [0, 1].map(n => seen(`[data-m="${n}"]`)), figures: seen('figure svg'),
+    languages: [...document.querySelectorAll('.forest tbody tr:not(.foot)')].filter(e => e.checkVisibility())
+      .map(e => e.querySelector('.fam').textContent)};
+})()"""
+
+
+@pytest.mark.browser
+def test_ticked_boxes_hide_the_rest_by_keyboard_too_and_print_shows_all(shown: Path, tmp_path: Path) -> None:
+    with open_browser(tmp_path / "home") as browser:
+
+        def press(key: str, text: str = "") -> None:
+            code = {"Tab": 9, "Enter": 13, " ": 32}[key]
+            for kind, more in (("keyDown", {"text": text} if text else {}), ("keyUp", {})):
+                browser.ask("Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **more)
+
+        def seen() -> dict[str, Any]:
+            found = browser.value(SEEN)
+            assert isinstance(found, dict)
+            return found
+
+        for width in (400, 1600):
+            browser.show(shown, width, "light")
+            browser.ask("Emulation.setFocusEmulationEnabled", enabled=True)
+            every = seen()
+            assert every["filter"] == 1 and every["boxes"] == 0  # folded until it is asked for
+            assert min(*every["targets"], *every["steps"], *every["models"]) > 0 and len(set(every["languages"])) == 8
+            press("Tab")
+            press("Enter", "\r")
+            press("Tab")
+            assert browser.value("document.activeElement.id") == "t-0" and seen()["boxes"] == 2 + 3 + 2 + 8
+            press(" ", " ")
+            one = seen()
+            assert one["targets"][0] == every["targets"][0] and one["targets"][1] == 0 and one["figures"] == every["figures"] / 2
+            browser.value("for (const id of ['t-0', 's-1', 'm-1', 'f-2']) document.getElementById(id).checked = true")
+            few = seen()
+            assert few["steps"][0] == few["steps"][2] == 0 < few["steps"][1] and few["models"][0] == 0 < few["models"][1]
+            assert set(few["languages"]) == {sorted(set(every["languages"]))[2]}
+            assert few["page"] <= 0 and browser.value(LOOK)["wide"] == []  # type: ignore[index]
+            browser.ask("Emulation.setEmulatedMedia", media="print")
+            assert {**seen(), "page": 0} == {**every, "page": 0, "filter": 0}
+            browser.ask("Emulation.setEmulatedMedia", media="")
+            browser.value("document.querySelector('.filter button').click()")
+            assert {**seen(), "boxes": 0} == every
+        assert browser.complaints == []
+
+
+def test_what_there_is_one_of_has_no_filter(tmp_path: Path) -> None:
+    cells = make_study(tmp_path, {"none": 0.0}, targets=("nli",), items=10)
+    text = write_report(report_of([c for c in cells if c.language in ("en", "de")], tmp_path), tmp_path / "out").read_text("utf-8")
+    assert "checkbox" not in text and "data-t" not in text and '<details class="filter">' not in text
 
 
 def reads(task: str, languages: Sequence[str]) -> Iterator[Read]:

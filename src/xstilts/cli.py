@@ -539,7 +539,8 @@ def _report(
     others, timed = stored(store, made.study.name), serving.stored(store, made.study.name)
     folder = _folder(made, out)
     stamp = folder / "report.json"
-    there = sorted(cell.predict.key for cell in made.cells if store.find(cell.predict.key) is not None)
+    told = [*(cell.predict for cell in made.cells), *(predict for each in made.remembered for predict in (each.before, each.after))]
+    there = sorted(predict.key for predict in told if store.find(predict.key) is not None)
     key = key_of([canonical(made.study), list(made.data_lines), there, [asdict(each) for each in others], timed, code_hash()])
     if not anew and (table := _still_good(stamp, key)) is not None:
         return folder / "index.html", table
@@ -571,7 +572,9 @@ def _evaluated(made: Plan, store: Store, place: Place, asked: str, claims: Claim
     facts = _facts(made, store, place, asked)
     parameters, series = {**facts.parameters, **more.parameters}, {**facts.series, **more.series}
     facts = replace(facts, notes=(*facts.notes, *more.notes), parameters=parameters, series=series)
-    return evaluate(facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims)
+    return evaluate(
+        facts, (*made.cells, *more.cells), store.find, given=more.results, claims=claims, remembered=made.remembered
+    )  # fmt: skip
 
 
 def _manifests(made: Plan, store: Store) -> dict[str, Mapping[str, Any]]:
@@ -582,27 +585,11 @@ def _reviewed(found: Report, made: Plan, store: Store, place: Place) -> Report:
     """The same with its review, and with what it has cost."""
     from xstilts.analysis.cost import costs
     from xstilts.analysis.review import of_plan
+    from xstilts.needs import shapes
 
     manifests = _manifests(made, store)
     review = of_plan(made, manifests, found.transfer, place.data, store.cache / "review" / f"{made.study.name}.json")
-    return replace(found, review=review, spent=costs(made.cells, manifests, _bodies(made, store), found.transfer.gains))
-
-
-def _bodies(made: Plan, store: Store) -> dict[str, int]:
-    """Parameters without embeddings by the key of each pretrained model whose folder is at hand."""
-    from xstilts.models import body, fetch
-    from xstilts.stages import Pretrained, root
-
-    found = {}
-    for start in {root(start).key: root(start) for start in made.models.values()}.values():
-        try:
-            entry = None if isinstance(start, Pretrained) else store.find(start.key)
-            folder = fetch(made.where[start.key], offline=True) if isinstance(start, Pretrained) else entry and entry / "encoder"
-            if folder is not None:
-                found[start.key] = body(folder)
-        except XstiltsError:
-            continue  # not at hand: no operations are counted for it
-    return found
+    return replace(found, review=review, spent=costs(made.cells, manifests, shapes(made, store), found.transfer.gains))
 
 
 def _sizes(folder: Path) -> dict[str, list[int]]:
@@ -1302,7 +1289,9 @@ def bench(
     latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
     rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
     threads: Threads = 1,
-    engines: Annotated[list[str] | None, typer.Option(metavar="NAME,...", help=f"Of a study (default: {' '.join(ENGINES)}).")] = None,
+    engines: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,...", help=f"Of a study (default: {' '.join(ENGINES)}; on a GPU torch alone).")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Of models: also write everything as JSON.")] = None,
     json_: Json = False,
 ) -> None:
@@ -1314,8 +1303,9 @@ def bench(
         raise StudyError("--engines goes with a study; of single models, name their exports")
     if out is not None and study:
         raise StudyError(f"--out goes with single models; what is measured of a study stays in the store ({ctx.obj.store}/bench)")
+    known = ENGINES if ctx.obj.device == "cpu" else ("torch",)
     asked = {
-        "models": models, "study": study, "engines": _split(engines) or ENGINES, "languages": _split(languages), "task": task,
+        "models": models, "study": study, "engines": _split(engines) or known, "languages": _split(languages), "task": task,
         "seconds": seconds, "bound": latency_ms / 1000, "rows": rows, "out": out and str(out.absolute()),
     }  # fmt: skip
     _hand_over("bench", ctx.obj, asked, json_, threads)

@@ -161,13 +161,6 @@ def _reads(folder: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     return config.get("text_config", config), begins
 
 
-def body(folder: Path) -> int:
-    """Parameters without those of the word table, which multiply nothing. Raises ModelError."""
-    config, begins = _reads(folder)
-    width = config.get("embedding_size") or config.get("hidden_size") or config.get("d_model") or 0
-    return parameters(folder, begins) - int(config.get("vocab_size", 0)) * int(width)
-
-
 def parameters(folder: Path, begins: tuple[str, ...] = ("",)) -> int:
     """The number of parameters in a folder's safetensors files, from their headers (nothing is loaded); of names that begin so."""
     total = 0

@@ -309,18 +309,13 @@ def _training(stage: Train, shape: Shape, counts: Measures, device: str, layout:
     # The last state is not copied when it is the best, and one selection is of the last.
     copied = bool(stage.select) and (recipe.selections > 1 or recipe.average > 0)
     memory = arithmetic.train_memory(shape, tuning, passes, precision, heads, copied, device, layout, selecting)
-    operations = arithmetic.training(
-        shape, tuning, examples * mean, examples * square, examples * decoder, examples * decoder * (decoder + mean),
-        logits * examples * mean, layout.checkpointing,
-    )  # fmt: skip
-    if sees:
-        operations += arithmetic.learning_to_look(shape, tuning, examples * mean, examples)
-        operations += sum(arithmetic.looked(shape, chosen, chosen / mean))
-        operations += arithmetic.seeing(shape, sum(map(counts.images, (*(share.rows for share in stage.mix), *stage.select))))
+    images = sum(map(counts.images, (*(share.rows for share in stage.mix), *stage.select))) if sees else 0
+    work = Work(examples, examples * mean, examples * square, chosen, chosen_pairs, images)
+    operations = _training_operations(stage, shape, work, written, layout.checkpointing)
     steps = examples / recipe.batch
     return Need(
         shape.parameters + heads, arithmetic.trained(shape, tuning, heads), examples * mean + chosen / 3,
-        operations + arithmetic.forward(shape, chosen, chosen_pairs), memory,
+        operations, memory,
         0 if device == "cpu" else arithmetic.host_memory(shape, tuning, heads, copied),
         steps, steps * max(1.0, recipe.batch * mean / budget) + chosen / arithmetic.BATCH, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
@@ -358,22 +353,94 @@ def _prediction(stage: Predict, shape: Shape, counts: Measures, device: str) -> 
     read = counts.of(stage.rows, stage.max_length, stage.stride)
     task = find_task(stage.rows.task)
     as_text = root(stage).form == "text"
-    written = _written((task,), read.mean) * max(1, len(task.labels) if task.kind == "classify" else 1) if as_text else 0.0
+    written = _written((task,), read.mean) * _scored(task) if as_text else 0.0
     heads = 0 if as_text else _head(task, shape)
-    tokens, answers = read.examples * read.mean, read.examples * written  # every label is scored
+    tokens = read.examples * read.mean
     budget = arithmetic.BATCH // (arithmetic.WIDE if as_text else arithmetic.SEEING if task.images else 1)
     held = math.ceil(min(tokens, max(budget, read.most)))
     images = math.ceil(held / _short(read.mean, stage.max_length)) if task.images else 0
     passes = Passes(held, math.ceil(read.longest), logits=held * written / read.mean, images=images)
     memory = arithmetic.predict_memory(shape, passes, stage.runtime.precision, heads, device)
-    operations = arithmetic.forward(shape, tokens, read.examples * read.pairs, answers, answers * (written + read.mean), answers)
-    if task.images:
-        operations += sum(arithmetic.looked(shape, tokens, read.examples)) + arithmetic.seeing(shape, counts.images(stage.rows))
+    work = Work(read.examples, tokens, read.examples * read.pairs, images=counts.images(stage.rows) if task.images else 0)
+    operations = _prediction_operations(stage, shape, work, written)
     return Need(
         shape.parameters + heads, 0, tokens, operations, memory,
         0 if device == "cpu" else arithmetic.host_memory(shape, Tuning(), heads, best=False),
         0.0, tokens / budget + 1, sum(s.layers for s in shape.stacks),
     )  # fmt: skip
+
+
+# ---- operations, planned or done ----
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What goes through a model's first stack: `squares` are the sums of the rows' squared lengths, `chosen` is of selections."""
+
+    examples: float
+    tokens: float
+    squares: float
+    chosen: float = 0.0
+    chosen_squares: float = 0.0
+    images: float = 0.0
+
+
+def _training_operations(stage: Train, shape: Shape, work: Work, written: float, checkpointing: bool) -> float:
+    """Operations of a training and its selections; `written` are the tokens of an answer as text."""
+    tuning = tuning_of(stage.recipe, None)  # rows of the word table are looked up, which counts nothing
+    tasks = [find_task(share.rows.task) for share in stage.mix]
+    decoder = written if len(shape.stacks) > 1 else 0.0
+    mean = work.tokens / max(1.0, work.examples)
+    hidden = stage.recipe.mask_rate if any(task.kind == "mask" for task in tasks) else 0.0
+    operations = arithmetic.training(
+        shape, tuning, work.tokens, work.squares, work.examples * decoder, work.examples * decoder * (decoder + mean),
+        hidden * work.tokens + work.examples * written, checkpointing,
+    )  # fmt: skip
+    if any(task.images for task in tasks):
+        operations += arithmetic.learning_to_look(shape, tuning, work.tokens, work.examples)
+        operations += sum(arithmetic.looked(shape, work.chosen, work.chosen / mean)) + arithmetic.seeing(shape, work.images)
+    return operations + arithmetic.forward(shape, work.chosen, work.chosen_squares)
+
+
+def _prediction_operations(stage: Predict, shape: Shape, work: Work, written: float) -> float:
+    """Operations of a prediction; `written` are the tokens of all answers of an example as text: every label is scored."""
+    answers, mean = work.examples * written, work.tokens / max(1.0, work.examples)
+    operations = arithmetic.forward(shape, work.tokens, work.squares, answers, answers * (written + mean), answers)
+    if find_task(stage.rows.task).images:
+        operations += sum(arithmetic.looked(shape, work.tokens, work.examples)) + arithmetic.seeing(shape, work.images)
+    return operations
+
+
+def _scored(task: Task) -> int:
+    """How many answers of an example are scored as text."""
+    return max(1, len(task.labels)) if task.kind == "classify" else 1
+
+
+def done(stage: Train | Predict, shape: Shape, facts: Mapping[str, float]) -> float:
+    """Operations of a finished stage, by its own account of the tokens that it has read: what `need` counts of a planned one.
+
+    Accounts that do not hold the rows' squared lengths are of rows of one length each, and without selections. Answers as text are as
+    long as `need` takes them to be.
+    """
+    tokens = float(facts.get("tokens", 0.0))
+    as_text = root(stage).form == "text"
+    if isinstance(stage, Train):
+        examples = max(1.0, float(facts.get("examples", 0.0)))
+        tags = any(find_task(share.rows.task).kind == "tag" for share in stage.mix)
+        written = (tokens / examples / 2 if tags else WRITTEN) if as_text else 0.0
+        read = tokens - (examples * written if len(shape.stacks) > 1 else 0.0)
+        squares = float(facts.get("squares", read * read / examples))
+        seen = examples / max(1.0, stage.recipe.epochs)  # an image once, whatever the epochs
+        work = Work(examples, read, squares, facts.get("selected", 0.0), facts.get("selected_squares", 0.0), seen)
+        return _training_operations(stage, shape, work, written, bool(facts.get("checkpointing", False)))
+    rows, task = max(1.0, float(facts.get("rows", 0.0))), find_task(stage.rows.task)
+    squares = float(facts.get("squares", tokens * tokens / rows))
+    if not as_text:
+        return _prediction_operations(stage, shape, Work(rows, tokens, squares, images=rows), 0.0)
+    many = _scored(task)  # rows of one example, each with its input
+    read = (tokens - (rows * WRITTEN if task.kind == "classify" else 0.0)) / many
+    written = many * _written((task,), read / (rows / many))
+    return _prediction_operations(stage, shape, Work(rows / many, read, squares / many), written)
 
 
 def lines(
@@ -444,24 +511,25 @@ def refuse_too_big(
 
 def _trouble(found: Iterable[Line], jobs: int, host: Room | None, gpu: Room | None, layout: Layout) -> str | None:
     """Why the stages cannot run, and what to do; None where they can."""
-    own: list[tuple[int, Line]] = []  # bytes of this machine's memory that a stage takes
-    for line in found:
-        if line.need is None:
-            continue
-        if gpu is not None and line.fits is False:
-            return f"{_said(line, line.need.memory.peak, 'GPU memory')}, and {_free(gpu)}; {_advice(line)}"
-        processes = layout.processes if line.kind == "train" else 1
-        own += [(processes * (line.need.host or line.need.memory.peak), line)] * len(line.stages)
-    together = sorted(own, key=lambda each: -each[0])[:jobs]
+    known = [(line, line.need) for line in found if line.need is not None]
+    if gpu is not None and (words := _over([(need.memory.peak, line) for line, need in known], jobs, gpu, "GPU memory")) is not None:
+        return words
+    processes = {"train": layout.processes, "predict": 1}
+    return None if host is None else _over([(processes[line.kind] * (need.host or need.memory.peak), line) for line, need in known], jobs, host, "memory")
+
+
+def _over(sizes: Iterable[tuple[int, Line]], jobs: int, room: Room, what: str) -> str | None:
+    """Why the `jobs` largest stages do not fit into a memory together, and what to do; `sizes` are bytes of one stage of each line."""
+    together = sorted((each for each in sizes for _ in each[1].stages), key=lambda each: -each[0])[:jobs]
     total = sum(size for size, _ in together)
-    if host is None or total <= host.free:
+    if total <= room.free:
         return None
     size, line = together[0]
-    if size > host.free:
-        return f"{_said(line, size, 'memory')}, and {_free(host)}; {_advice(line)}"
+    if size > room.free:
+        return f"{_said(line, size, what)}, and {_free(room)}; {_advice(line)}"
     return (
-        f"{len(together)} stages at once need about {gib(total)} of memory ({line.kind} {line.model}: {line.what}: {gib(size)}), and "
-        f"{_free(host)}; use --jobs {int(host.free // size)}, or --even-if-too-big to try"
+        f"{len(together)} stages at once need about {gib(total)} of {what} ({line.kind} {line.model}: {line.what}: {gib(size)}), and "
+        f"{_free(room)}; use --jobs {int(room.free // size)}, or --even-if-too-big to try"
     )
 
 

@@ -63,6 +63,24 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is predicted on an intermediate task's dev rows, in its training language, after that task and after the target's training.
+
+    A model whose last training left the task out answers with the head that the task's own training gave it, on its encoder as it now
+    is (Li and Hoiem 2016, Learning without Forgetting, arXiv 1606.09282).
+    """
+
+    model: str
+    intermediate: str
+    target: str
+    seed: int
+    task: str
+    before: Predict
+    after: Predict
+    same_data: bool  # as in `Cell`: the target's training went on with the same material
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """A part of a task that a study reads, in languages that are treated alike: "*" stands for each of them in `rows`."""
 
@@ -93,6 +111,7 @@ class Plan:
     layer_rows: Mapping[str, tuple[Rows, ...]] = field(default_factory=dict)  # retrieval target -> the dev rows that choose its layer
     mix_lines: tuple[str, ...] = ()  # what an epoch of each mix holds, one line a mix
     families: Mapping[str, Family] = field(default_factory=dict)  # model name -> its architecture, where it is known
+    remembered: tuple[Remembered, ...] = ()  # where the study asks for forgetting
 
     @property
     def data_lines(self) -> tuple[str, ...]:
@@ -244,6 +263,28 @@ def _check_tuning(name: str, family: Family, stages: Iterable[Stage]) -> None:
             raise StudyError(f'models: "{name}" ({family.name}) cannot be trained with tuning = "{tuning}": {reason}')
 
 
+def _tasks_of(model: Start) -> tuple[str, ...]:
+    """The tasks that a model's last training was on; () where that was no training."""
+    if not isinstance(model, Train | Choose):
+        return ()
+    return tuple(dict.fromkeys(share.rows.task for share in _trained(model).mix))
+
+
+def _trained(model: Train | Choose) -> Train:
+    return model if isinstance(model, Train) else model.among[0]
+
+
+def _before_target(model: Start, target: str) -> Train | Choose | None:
+    """The last training before those of the target, where the target was trained after another one; else None."""
+    if target not in _tasks_of(model):
+        return None
+    while isinstance(model, Train | Choose):
+        model = _trained(model).start
+        if _tasks_of(model) != (target,):
+            break
+    return model if isinstance(model, Train | Choose) else None
+
+
 def parts_of(study: Study, task: Task) -> Parts:
     """The splits that serve as the task's parts in this study. Raises StudyError for an unknown split."""
     own = study.splits.get(task.name)
@@ -334,6 +375,11 @@ class _Planner:
                     if name in families:
                         _check_tuning(name, families[name], lineage(cell.predict))
                     stages.update((stage.key, stage) for stage in lineage(cell.predict) if stage.key not in stages)
+        remembered = tuple(self._remembered(cells)) if study.forgetting else ()
+        if study.forgetting and not remembered:
+            raise StudyError("forgetting: no target is trained after another task, so that nothing can be forgotten; leave it out")
+        for predict in (predict for each in remembered for predict in (each.before, each.after)):
+            stages[predict.key] = predict
         return Plan(
             study=study,
             cells=tuple(cells),
@@ -348,6 +394,7 @@ class _Planner:
             layer_rows={cell.target: cell.predict.chosen_on for cell in cells if cell.predict.chosen_on},
             mix_lines=tuple(self.mix_lines),
             families=families,
+            remembered=remembered,
         )
 
     def _check_families(self, families: Mapping[str, Family]) -> None:
@@ -771,6 +818,29 @@ class _Planner:
         # A layer that the model names goes first; "" stands for the model's, which is mostly the last.
         layer = asked.layer if root(model).layer == -1 and asked.layer != "last" else ""
         return replace(predict, layer=layer, pool=pool, tune=self._tuned_on(task, language))
+
+    def _remembered(self, cells: Iterable[Cell]) -> Iterator[Remembered]:
+        """The predictions behind forgetting: of models made for each language, those of the first; merges have no head of a task."""
+        first: dict[tuple[str, str, str, int], Cell] = {}
+        for cell in cells:
+            first.setdefault((cell.model, cell.intermediate, cell.target, cell.seed), cell)
+        for cell in first.values():
+            model = cell.predict.model
+            before = _before_target(model, cell.target)
+            for name in _tasks_of(before) if before is not None else ():
+                task = find_task(name)
+                if before is None or name == cell.target or task.kind == "mask":
+                    continue
+                if not parts_of(self.study, task).dev:
+                    raise StudyError(
+                        f'forgetting: "{name}" has no dev rows to ask for; name a split under [splits.{name}] dev, or leave it out'
+                    )
+                recipe, rows = recipe_of(before), self._rows(task, "dev", task.train_language)
+                runtime, processor = cell.predict.runtime, self._processor(before, (name,))
+                own = Predict(before, rows, recipe.max_length, recipe.stride, runtime, processor=processor)
+                answers = root(model).form == "text" or name in heads_of(model)
+                after = replace(own, model=model, head=None if answers else before)
+                yield Remembered(cell.model, cell.intermediate, cell.target, cell.seed, name, own, after, cell.same_data)
 
     def _layer_rows(self, task: Task) -> tuple[Rows, ...]:
         """The dev rows that choose a target's layer, one value a language. Raises StudyError where there are none."""

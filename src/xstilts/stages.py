@@ -262,6 +262,7 @@ class Predict(Keyed):
     tune: Rows | None = field(default=None, metadata=LATER)  # mining: rows that the threshold is tuned on; None: two folds
     chosen_on: tuple[Rows, ...] = field(default=(), metadata=LATER)  # layer "dev": rows that choose it; (): they are `rows` themselves
     processor: str = field(default="", metadata=LATER)  # as in `Train`
+    head: Train | Choose | None = field(default=None, metadata=LATER)  # the training whose head for the task answers; None: the model's own
 
     @cached_property
     def choosers(self) -> tuple[Predict, ...]:
@@ -280,7 +281,7 @@ def parents(stage: Stage | Pretrained) -> tuple[Start | Translate | Predict, ...
             made = (share.rows.translation for share in stage.mix)
             return (stage.start, *dict.fromkeys(each for each in made if each is not None))
         case Predict():
-            return (stage.model, *stage.choosers)
+            return (stage.model, *((stage.head,) if stage.head is not None else ()), *stage.choosers)
         case Merge():
             return (stage.base, *stage.parts)
         case Choose():

@@ -189,6 +189,7 @@ class Study:
     part: Literal["dev", "test"] = "test"
     languages: tuple[str, ...] = ()  # () means every language of each target
     keep: Literal["all", "best", "none"] = "best"
+    forgetting: bool = False  # predict on the intermediate task's dev rows too, before and after the target's training
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: int = 1
     encoders: Mapping[str, Encoder] = field(default_factory=dict)

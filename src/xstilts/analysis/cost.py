@@ -12,14 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from xstilts import needs
 from xstilts.analysis.transfer import BASELINE, Gain
+from xstilts.arithmetic import Shape
 from xstilts.scores import CellLike
 from xstilts.stages import Predict, Pretrain, Stage, Train, lineage, root
 from xstilts.stats import Interval
 
 OPERATIONS = (
-    "6 operations a parameter and token in training, 2 in prediction (Kaplan et al. 2020, arXiv 2001.08361, section 2.1; "
-    "embeddings not counted, attention's scores neither)"
+    "2 for each multiplication and addition of the layers' matrices, attention's scores and softmaxes over the vocabulary (Kaplan et al. "
+    "2020, arXiv 2001.08361, section 2.1; Hoffmann et al. 2022, arXiv 2203.15556, appendix F), backward as far as anything is trained, "
+    "on the tokens that were read; embeddings and heads not counted"
 )
 
 
@@ -93,9 +96,9 @@ class Costs:
 
 
 def costs(
-    cells: Iterable[CellLike], manifests: Mapping[str, Mapping[str, Any]], bodies: Mapping[str, int], gains: Iterable[Gain]
+    cells: Iterable[CellLike], manifests: Mapping[str, Mapping[str, Any]], shapes: Mapping[str, Shape], gains: Iterable[Gain]
 ) -> Costs:
-    """What the cells of a plan have cost. `bodies` gives by the key of a pretrained model its parameters without embeddings."""
+    """What the cells of a plan have cost. `shapes` are those of the pretrained models that are known, by key (`needs.shapes`)."""
     behind: dict[tuple[str, str, str], dict[str, Stage]] = {}
     for cell in cells:
         own = behind.setdefault((cell.model, cell.intermediate, cell.target), {})
@@ -105,7 +108,7 @@ def costs(
         for key in own:
             users[key] = users.get(key, 0) + 1
     every = {key: stage for own in behind.values() for key, stage in own.items() if key in manifests}
-    spent = {key: _spent(stage, manifests[key], bodies) for key, stage in every.items()}
+    spent = {key: _spent(stage, manifests[key], shapes) for key, stage in every.items()}
     found, unknown = [], []
     for (model, step, target), own in behind.items():
         if not own.keys() <= spent.keys():
@@ -122,14 +125,14 @@ def costs(
     return Costs(tuple(found), offers(found, gains), total, tuple(unknown), machines)
 
 
-def _spent(stage: Stage, manifest: Mapping[str, Any], bodies: Mapping[str, int]) -> Spent:
+def _spent(stage: Stage, manifest: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Spent:
     facts = manifest["facts"]
-    tokens = float(facts.get("tokens", 0.0))
-    start = root(stage) if isinstance(stage, Train | Predict) else None
-    body = bodies.get(start.key) if start is not None else 0
-    operations = None if body is None else (6.0 if isinstance(stage, Train) else 2.0) * body * tokens
+    operations: float | None = 0.0
+    if isinstance(stage, Train | Predict):
+        shape = shapes.get(root(stage).key)
+        operations = None if shape is None else needs.done(stage, shape, facts)
     peak = facts.get("peak_mb")
-    return Spent(1.0, float(manifest["seconds"]), tokens, operations, None if peak is None else float(peak))
+    return Spent(1.0, float(manifest["seconds"]), float(facts.get("tokens", 0.0)), operations, None if peak is None else float(peak))
 
 
 def offers(cells: Sequence[CellCost], gains: Iterable[Gain], baseline: str = BASELINE) -> tuple[Offer, ...]:

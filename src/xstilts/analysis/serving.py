@@ -55,6 +55,7 @@ class Measured:
     cold: float  # seconds from nothing to the first answer
     served: float | None  # requests a second, of all languages at random times, whose 99th percentile is within the bound
     cells: tuple[Cell, ...]
+    gpu_megabytes: float | None = None  # at most in tensors on the GPU; None where none computed
 
     @cached_property
     def score(self) -> float:
@@ -161,7 +162,7 @@ def _measured(row: Mapping[str, Any]) -> Measured:
     server = row["server"]["rate"] if row["server"] else None
     return Measured(
         row["model"], row["intermediate"], row["target"], row["seed"], row["engine"], row["cells"][0]["metric"],
-        row["bytes"], row["megabytes"], row["cold"], server, cells,
+        row["bytes"], row["megabytes"], row["cold"], server, cells, row.get("gpu_megabytes"),
     )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ def main(command: str, asked: Mapping[str, Any]) -> None:
     import torch
 
     torch.set_num_threads(asked["threads"])
+    if command != "export" and asked["device"] == "cuda" and not torch.cuda.is_available():
+        raise ModelError("no CUDA device on this machine; use --device cpu")
     {"export": _export, "serve": _serve, "bench": _bench}[command](asked)
 
 

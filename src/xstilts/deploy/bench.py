@@ -93,9 +93,19 @@ def bench(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     pairs = [(plan.models[0], plan.models[0]), *((plan.models[0], other) for other in plan.models[1:])]
     compared = [_compared(first, second, plan, tell) for first, second in pairs]
     return {
-        "note": NO_RESULT, "made": provenance.made(str(plan.where["device"])), "cores": machine.cores(), "threads": plan.where["threads"],
-        "load_before": load, "seconds": plan.seconds, "bound": plan.bound, "margin": MARGIN, "models": models, "compared": compared,
+        "note": NO_RESULT, "made": provenance.made(str(plan.where["device"])), "machine": machine_of(plan.where["device"]),
+        "cores": machine.cores(), "threads": plan.where["threads"], "load_before": load, "seconds": plan.seconds, "bound": plan.bound,
+        "margin": MARGIN, "models": models, "compared": compared,
     }  # fmt: skip
+
+
+def machine_of(device: str) -> str:
+    """The kind of machine that is measured: with its GPU where that computes."""
+    if device == "cpu":
+        return machine.kind()
+    import torch
+
+    return f"{torch.cuda.get_device_name()} / {machine.kind()}"
 
 
 def _model(name: str, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -107,7 +117,7 @@ def _model(name: str, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]
             own = cell(process, language, plan)
             server = process("server", language=language, seconds=plan.seconds, bound=plan.bound, most=1.2 * own["offline"]["rate"])
             cells.append({**own, "server": server["found"]})
-        return {"model": name, **process.facts, "cold": process.cold, "megabytes": process("memory")["megabytes"], "cells": cells}
+        return {"model": name, **process.facts, "cold": process.cold, **process("memory"), "cells": cells}
 
 
 def cell(process: Process, language: str, plan: Plan) -> dict[str, Any]:
@@ -150,7 +160,7 @@ def table(found: Mapping[str, Any]) -> str:
     for model in found["models"]:
         lines.append(
             f"{model['model']}: {model['engine']} {model['precision']}, {model['bytes'] / 1e6:.1f} MB on disk, "
-            f"{model['megabytes']:.0f} MB at most in memory, first answer after {model['cold']:.1f} s"
+            f"{model['megabytes']:.0f} MB at most in memory{_on_gpu(model)}, first answer after {model['cold']:.1f} s"
         )
         for cell in model["cells"]:
             one, server = cell["single"], cell["server"]
@@ -163,6 +173,10 @@ def table(found: Mapping[str, Any]) -> str:
         name = f"{pair['first']} against itself" if pair["itself"] else f"{pair['second']} / {pair['first']}"
         lines += [f"{name}: {what} {_words(Equivalence(**pair[what]), found['margin'])}" for what in ("latency", "time")]
     return "\n".join([*lines, found["note"]])
+
+
+def _on_gpu(model: Mapping[str, Any]) -> str:
+    return f" and {model['gpu_megabytes']:.0f} MB on the GPU" if "gpu_megabytes" in model else ""
 
 
 def _at_random(bound: float) -> str:

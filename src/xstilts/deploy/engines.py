@@ -267,6 +267,11 @@ def _encoder_hash(folder: Path) -> str:
 def load(found: Found, threads: int = 1, device: str = "cpu") -> Engine:
     """The engine that a model asks for: by the format of an export, PyTorch for an entry of the store. Raises ModelError."""
     spec, task = found.spec, found.spec.known_task()
+    if device != "cpu" and spec.format in graphs.GRAPHS:
+        raise ModelError(
+            f"{found.folder}: exports to {spec.format} compute on the CPU: add --device cpu, or name the model in the store, or its "
+            "export to torch"
+        )
     match spec.format:
         case "onnx":
             run = run_onnx(found.folder / graphs.GRAPHS["onnx"], threads)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xstilts import rows
 from xstilts.deploy.spec import FILE, KINDS, Spec, read_spec
@@ -18,6 +18,9 @@ from xstilts.store import Store
 from xstilts.study import read_study
 from xstilts.task import Task
 from xstilts.tasks import task as find_task
+
+if TYPE_CHECKING:
+    from xstilts.plan import Plan
 
 HOW = "a key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export"
 
@@ -72,17 +75,33 @@ def find_all(name: str, store: Path, data: Path, device: str, task: str = "") ->
 
 def _cell(name: str, store: Store, data: Path, device: str) -> tuple[Stage, str]:
     """The trained model of a study's cell, and its target."""
-    from xstilts.plan import make_plan
-
     study, _, cell = name.partition(":")
     model, _, rest = cell.partition("/")
     chain, target, seed = (*rest.rsplit("/", 2), "", "")[:3]
-    made = make_plan(read_study(study), data, store.file_hash, device)
+    made = planned(study, store, data, device)
     known = list(dict.fromkeys(f"{c.model}/{c.intermediate}/{c.target}/{c.seed}" for c in made.cells))
     for each in made.cells:
         if (each.model, each.intermediate, each.target, str(each.seed)) == (model, chain, target, seed):
             return _model_of(each.predict, name), each.target
     raise StudyError(f'{study} has no cell "{cell}"{nearest(cell, known)} (one of its {len(known)}: {known[0]})')
+
+
+def planned(study: str, store: Store, data: Path, device: str) -> Plan:
+    """The study as it runs on `device`; as on the other one where models of that one alone are in the store.
+
+    Where a model was trained is in its key, and it serves anywhere.
+    """
+    from xstilts.plan import make_plan
+
+    def there(made: Plan) -> bool:
+        models = (cell.predict.model for cell in made.cells)
+        return any(isinstance(model, Train | Choose) and store.find_weights(model.key) is not None for model in models)
+
+    here = make_plan(read_study(study), data, store.file_hash, device)
+    if there(here):
+        return here
+    other = make_plan(read_study(study), data, store.file_hash, "cpu" if device == "cuda" else "cuda")
+    return other if there(other) else here
 
 
 def _model_of(predict: Predict, name: str) -> Stage:

@@ -18,13 +18,12 @@ from xstilts.analysis import serving
 from xstilts.analysis.transfer import BASELINE
 from xstilts.deploy import bench
 from xstilts.deploy.export import export
-from xstilts.deploy.find import find
+from xstilts.deploy.find import find, planned
 from xstilts.deploy.spec import KINDS
 from xstilts.errors import ModelError, StudyError, nearest
-from xstilts.plan import Plan, make_plan
+from xstilts.plan import Plan
 from xstilts.stages import Choose, Train
 from xstilts.store import Store, disk_error, write_json
-from xstilts.study import read_study
 from xstilts.tasks import task as find_task
 
 # by name: format and precision of the export that it runs; of "torch" none, it runs the entry of the store as it was scored
@@ -59,14 +58,17 @@ Table = dict[str, Any]
 def bench_study(study: str, targets: Sequence[str], engines: Sequence[str], plan: bench.Plan, tell: Tell) -> tuple[str, Path]:
     """Measure what the store still lacks of a study; its name and the file that holds everything. `plan` names no model.
 
-    Raises StudyError for an unknown target or engine, ModelError where weights are missing, and what `export` raises but refusals of
-    a format, which are noted.
+    Raises StudyError for an unknown target or engine and for an engine of the CPU on a GPU, ModelError where weights are missing, and
+    what `export` raises but refusals of a format, which are noted.
     """
     store, data = Store.open(Path(plan.where["store"])), Path(plan.where["data"])
-    made = make_plan(read_study(study), data, store.file_hash, plan.where["device"])
+    made = planned(study, store, data, plan.where["device"])
     for name, known in (*((each, made.study.targets) for each in targets), *((each, tuple(ENGINES)) for each in engines)):
         if name not in known:
             raise StudyError(f'{made.study.name}: no "{name}"{nearest(name, known)} (one of: {", ".join(known)})')
+    for name in engines:
+        if plan.where["device"] != "cpu" and ENGINES[name] is not None:
+            raise StudyError(f"--engines: {name} computes on the CPU; add --device cpu, or measure torch alone on a GPU")
     points, skipped = _points(made, store, targets or made.study.targets, study)
     path = serving.path_of(store, made.study.name)
     table = _begun(serving.stored(store, made.study.name), plan)
@@ -112,7 +114,7 @@ def _begun(found: Mapping[str, Any] | None, plan: bench.Plan) -> Table:
     """What an earlier run with the same settings on the same kind of machine has measured, else an empty table."""
     names = ("device", "threads", "rows", "languages")
     settings = {"seconds": plan.seconds, "rounds": plan.rounds, "bound": plan.bound, **{name: plan.where[name] for name in names}}
-    here = {"settings": settings, "machine": machine.kind(), "cores": machine.cores()}
+    here = {"settings": settings, "machine": bench.machine_of(plan.where["device"]), "cores": machine.cores()}
     if found is not None and {name: found.get(name) for name in here} == here:
         return dict(found)
     return {**here, "note": serving.NO_RESULT, "load": [], "measured": [], "compared": [], "refused": []}
@@ -147,7 +149,7 @@ def _measure(name: str, plan: bench.Plan) -> Table:
         cells = [bench.cell(process, language, plan) for language in process.facts["languages"]]
         most = 1.2 * max(cell["offline"]["rate"] for cell in cells)
         server = process("server", seconds=plan.seconds, bound=plan.bound, most=most)["found"]
-        facts = {"cold": process.cold, "megabytes": process("memory")["megabytes"], "made": provenance.made(str(plan.where["device"]))}
+        facts = {"cold": process.cold, **process("memory"), "made": provenance.made(str(plan.where["device"]))}
         return {**process.facts, **facts, "server": server, "cells": cells}
 
 

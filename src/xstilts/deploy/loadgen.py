@@ -6,6 +6,7 @@ real row of the task. Runs are of seconds, not of the minutes that its rules ask
 
 from __future__ import annotations
 
+import ctypes
 import re
 import tempfile
 import threading
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from xstilts.deploy.batcher import Batcher, Job
 from xstilts.deploy.engines import Engine
@@ -35,6 +38,7 @@ class Timing:
     p90: float | None
     p99: float | None
     joules: float | None  # that the processor packages used, a sample; None where the machine does not tell
+    gpu_joules: float | None = None  # the same of the whole GPU that computes, whoever else uses it
 
 
 def single_stream(engine: Engine, examples: Sequence[Example], seconds: float) -> Timing:
@@ -133,27 +137,31 @@ def _run(
         logs.log_output = output
         sut = lg.ConstructSUT(lambda samples: issue(lg, samples), lambda: None)
         qsl = lg.ConstructQSL(len(examples), len(examples), lambda indexes: None, lambda indexes: None)
-        before, began = _energy(), time.perf_counter()
+        before, began = (_energy(), _gpu_energy()), time.perf_counter()
         try:
             lg.StartTestWithLogSettings(sut, qsl, settings, logs)
         finally:
             lg.DestroyQSL(qsl)
             lg.DestroySUT(sut)
-        taken, after = time.perf_counter() - began, _energy()
+        taken, after = time.perf_counter() - began, (_energy(), _gpu_energy())
         text = (Path(folder) / "mlperf_log_summary.txt").read_text("utf-8")
-    return _read(scenario, text, None if before is None or after is None or after < before else after - before, taken)
+    return _read(scenario, text, [_used(*both) for both in zip(before, after, strict=True)], taken)
 
 
-def _read(scenario: str, text: str, joules: float | None, taken: float) -> Timing:
+def _used(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None or after < before else after - before  # counters start again at some height
+
+
+def _read(scenario: str, text: str, joules: Sequence[float | None], taken: float) -> Timing:
     found = {match[1].strip(): match[2] for line in text.splitlines() if (match := _LINE.match(line))}
     name = {"SingleStream": "QPS w/o loadgen overhead", "Offline": "Samples per second", "Server": "Completed samples per second"}[scenario]
     rate = float(found[name])
     samples = max(1, round(rate * taken))
-    each = None if joules is None else joules / samples
+    each = [None if used is None else used / samples for used in joules]
     if scenario == "Offline":
-        return Timing(scenario, samples, rate, None, None, None, each)
+        return Timing(scenario, samples, rate, None, None, None, *each)
     p50, p90, p99 = (float(found[f"{at} percentile latency (ns)"]) / 1e6 for at in ("50.00", "90.00", "99.00"))
-    return Timing(scenario, samples, rate, p50, p90, p99, each)
+    return Timing(scenario, samples, rate, p50, p90, p99, *each)
 
 
 def _energy() -> float | None:
@@ -163,3 +171,18 @@ def _energy() -> float | None:
         return sum(int(path.read_text()) for path in files) / 1e6 if files else None
     except (OSError, ValueError):
         return None
+
+
+def _gpu_energy() -> float | None:
+    """Joules that the GPU on which this process computes has used since its driver was loaded; None where there is none that tells."""
+    if not torch.cuda.is_initialized():
+        return None
+    device, used = ctypes.c_void_p(), ctypes.c_ulonglong()
+    name = f"GPU-{torch.cuda.get_device_properties(0).uuid}".encode()
+    try:
+        nvml = ctypes.CDLL("libnvidia-ml.so.1")  # the driver's own
+        failed = nvml.nvmlInit_v2() or nvml.nvmlDeviceGetHandleByUUID(name, ctypes.byref(device))
+        failed = failed or nvml.nvmlDeviceGetTotalEnergyConsumption(device, ctypes.byref(used))
+    except (OSError, AttributeError):
+        return None
+    return None if failed else used.value / 1000  # it counts millijoules

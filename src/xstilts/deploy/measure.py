@@ -54,7 +54,7 @@ def main(asked: Mapping[str, Any]) -> None:
             order = json.loads(line)
             language = order.get("language", ALL)
             examples = [e for each in rows.values() for e in each] if language == ALL else rows[language]
-            say(_obey(order, engine, examples, language))
+            say(_memory(asked["device"]) if order["do"] == "memory" else _obey(order, engine, examples, language))
     except XstiltsError as error:
         say({"error": str(error)})
 
@@ -83,10 +83,18 @@ def _obey(order: Mapping[str, Any], engine: Any, examples: Sequence[Example], la
 
             answered = [each.pred for each in engine.answer(examples)]
             return {"metric": engine.task.metrics[0], "score": score(engine.task, language, examples, answered)}
-        case "memory":
-            scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
-            return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale}
     raise ValueError(order["do"])
+
+
+def _memory(device: str) -> dict[str, float]:
+    """The most that this process has had in memory and, where a GPU computes, in the tensors on it (CUDA's own context not counted)."""
+    scale = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    found = {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale}
+    if device == "cuda":
+        import torch
+
+        found["gpu_megabytes"] = torch.cuda.max_memory_allocated() / (1 << 20)
+    return found
 
 
 def _tokens(engine: Any, examples: Sequence[Example], seconds: float) -> dict[str, float]:

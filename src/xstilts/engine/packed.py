@@ -5,7 +5,8 @@ batch of rows of lengths l1..lB enters the model as one row of N = l1+..+lB toke
 attention function registered below cuts it into groups of neighbours of similar length, so that only the score
 matrices are padded, and little. On CPUs it multiplies them out, forward and backward, into memory that all groups
 share: the fused kernel's backward pass is many times slower at the lengths of sentences, and autograd would fill
-one zero gradient of the whole batch for every group (docs/lab-notebook.md).
+one zero gradient of the whole batch for every group (docs/lab-notebook.md). On GPUs the rows go as they stand through torch's
+attention of variable length, in bf16 and where torch has it; else group by group through its fused kernels.
 
 The number of tokens and the width of a group are rounded up: a CPU's matrix product takes a millisecond or more to prepare for
 a shape that it has not seen, and new sizes of memory scatter the heap. The tokens that fill a batch up belong to no row; nothing
@@ -19,7 +20,10 @@ groups, which is the sum of b * T; P places of prompts, G = M * h.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from itertools import groupby
 from typing import Any
 
@@ -32,6 +36,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from xstilts.engine.prompts import prefix_of
 
 NAME = "xstilts_packed"
+FLAT = 256  # the widest head of torch's attention of variable length
 
 
 def rounded(size: int, parts: int) -> int:
@@ -89,6 +94,13 @@ class Layout:
     device: str
     causal: bool = False
     known: dict[int, Places] = field(default_factory=dict)  # by number of heads: all layers of a model share one
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, int]:
+        """[B+2] int32 where each row begins, and what fills the batch up, which is a row of its own; and the longest of them."""
+        tokens = int(self.lengths.sum())
+        lengths = np.append(self.lengths, filled(tokens) - tokens)
+        return torch.from_numpy(np.append(0, np.cumsum(lengths)).astype(np.int32)).to(self.device), int(lengths.max())
 
     def places(self, heads: int) -> Places:
         """Where the tokens' heads stand."""
@@ -213,11 +225,37 @@ class _Attention(torch.autograd.Function):
         return *(places.packed(x, grad_NhD) for x in into), None, None, *prompts
 
 
+@cache
+def _of_variable_length() -> Callable[..., Any] | None:
+    """torch's attention over rows of several lengths (Dao et al. 2022, arXiv 2205.14135), where it is there with a scale and windows."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if {"scale", "window_size"} <= inspect.signature(varlen_attn).parameters.keys() else None
+
+
+def _goes_flat(q_NhD: Tensor) -> bool:
+    width = q_NhD.shape[-1]
+    return q_NhD.dtype == torch.bfloat16 and width <= FLAT and width % 8 == 0 and _of_variable_length() is not None
+
+
+def _flat(q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None) -> Tensor:
+    """The same without any padding: GPUs, in half precision."""
+    bounds, longest = packed.bounds
+    far = -1 if window is None else window - 1
+    sees = (far, 0 if packed.causal else far)
+    attend = _of_variable_length()
+    assert attend is not None
+    mixed_NhD: Tensor = attend(q_NhD, k_NhD, v_NhD, bounds, bounds, longest, longest, scale=1.0, window_size=sees)
+    return mixed_NhD
+
+
 def _fused(
     q_NhD: Tensor, k_NhD: Tensor, v_NhD: Tensor, packed: Layout, window: int | None,
     k_hPD: Tensor | None = None, v_hPD: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """The same through torch's fused kernels: GPUs."""
+    """The same through torch's fused kernels, group by group: GPUs."""
     heads = q_NhD.shape[1]
     places = packed.places(heads)
     parts = []
@@ -249,6 +287,8 @@ def attention(
     with torch.autocast(query.device.type, enabled=False):
         if query.device.type == "cpu":
             mixed: Tensor = _Attention.apply(q_NhD, k_NhD, v_NhD, packed, sliding_window, *prompts)
+        elif prompts == (None, None) and _goes_flat(q_NhD):
+            mixed = _flat(q_NhD, k_NhD, v_NhD, packed, sliding_window)
         else:
             mixed = _fused(q_NhD, k_NhD, v_NhD, packed, sliding_window, *prompts)
     return mixed.unsqueeze(0), None

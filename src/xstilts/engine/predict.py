@@ -41,9 +41,9 @@ def _loaded(model: Weights, device: str, precision: str) -> Model:
 
 def predict(
     stage: Predict, model: Weights, task: Task, load: Callable[[Rows], list[Example]], out: Path, cache: Path,
-    measured: Sequence[Mapping[str, float]] = (),
+    measured: Sequence[Mapping[str, float]] = (), head_at: Path | None = None,
 ) -> None:  # fmt: skip
-    """Write predictions.parquet and facts.json into `out`. `model` is where stage.model lies.
+    """Write predictions.parquet and facts.json into `out`. `model` is where stage.model lies, `head_at` the entry of stage.head.
 
     `measured` are the facts of stage.choosers, in order: with layer "dev" they say which layer to take.
     Raises DataError for rows without label, ModelError when model and task do not fit.
@@ -82,7 +82,7 @@ def predict(
             tune = (labelled, columns_of(stage.tune, lambda: labelled))
         answered, more = _retrieved(loaded, stage, task, examples, made, tune, measured)
     else:
-        head = load_head(model.folder, loaded.encoder, task).to(device).eval()
+        head = load_head(head_at or model.folder, loaded.encoder, task).to(device).eval()
         rows = list(logits(loaded, head, task, made, root(stage).pool, device, stage.runtime.precision))
         answered = ANSWERS[task.kind].answers(rows, made, examples, task)
     out.mkdir(parents=True, exist_ok=True)
@@ -100,6 +100,7 @@ def predict(
         "seconds": time.perf_counter() - started,
         "tokens": len(made.ids),
         "rows": len(made.example),
+        "squares": int((made.lengths**2).sum()),
         "unk_rate": unknown / max(1, len(made.ids)),
         **more,
     }

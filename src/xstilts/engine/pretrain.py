@@ -624,7 +624,7 @@ def _resume(folder: Path, whole: nn.Module, optimizer: torch.optim.Optimizer) ->
             prefix = f"adam/{number}/"
             own = {name.removeprefix(prefix): file.get_tensor(name) for name in names if name.startswith(prefix)}
             if own:
-                optimizer.state[p] = {name: value if name == "step" else value.to(p.device) for name, value in own.items()}
+                optimizer.state[p] = {name: value.to(p.device) for name, value in own.items()}
     return state
 
 

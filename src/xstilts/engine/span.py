@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import tokenizers
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -15,9 +16,13 @@ from xstilts.engine.answers import Answered
 from xstilts.engine.batch import Batch, Columns, columns
 from xstilts.engine.heads import TokenHead
 from xstilts.engine.pieces import rows, types_of
+from xstilts.errors import ModelError
 from xstilts.examples import Example, Passage
 from xstilts.task import Task
 
+# Releases of tokenizers that stop reading a text once a row is full, so that further windows are missing without a word
+# (https://github.com/huggingface/tokenizers/issues/2091).
+LOSE_WINDOWS = ("0.23.0", "0.23.1", "0.23.2")
 LONGEST_ANSWER = 30  # tokens, as run_squad has it
 QUESTION = 64  # tokens that a question may take, as run_squad has it
 
@@ -26,7 +31,10 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], task
     """One row a window; per token its character span in the context (-100 outside); per row the answer's first and last token.
 
     The first accepted answer is the target. A window without it points at the first token, as does a question without answer.
+    Raises ModelError for a release of tokenizers that loses windows.
     """
+    if tokenizers.__version__ in LOSE_WINDOWS:
+        raise ModelError(f"tokenizers {tokenizers.__version__} loses the end of long contexts; pip install 'tokenizers>=0.23.3'")
     passages = [e for e in examples if isinstance(e, Passage)]
     if not passages:
         return columns([], [])

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -86,6 +87,8 @@ def train(
     team = team or Alone()
     if team.sharded and recipe.tuning == "qlora":
         raise ModelError('tuning = "qlora": weights of four bits cannot be split over processes; use --parallel ddp')
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     team.wait_for_turn()
     tokenizer = hf.load_tokenizer(start.encoder)
     generator = torch.Generator().manual_seed(int(rng(stage.seed, "adapter").integers(2**63)))
@@ -231,7 +234,17 @@ def train(
     elif adapter:
         adapters.save(encoder, adapter, recipe, start.base, out / adapters.FOLDER)
     models.save_heads(heads, tasks, out)
+    size |= {  # the sums of the rows' squared lengths, which attention goes by, and what selections have read
+        "squares": sum(int(_squares(m.columns)[drawn].sum()) for m, drawn in zip(materials, plan.streams, strict=True)),
+        "selected": len(state.selections) * sum(len(made.ids) for _, made, _, _ in dev),
+        "selected_squares": len(state.selections) * sum(int(_squares(made).sum()) for _, made, _, _ in dev),
+    }
     (out / "log.json").write_text(json.dumps({**_log(state, stage, layout), **size, "trimmed": rows_trained}, indent=1) + "\n", "utf-8")
+
+
+def _squares(made: Columns) -> NDArray[np.float64]:
+    """[examples] the sum of the squared lengths of each example's rows."""
+    return np.asarray(np.bincount(made.example, made.lengths**2, made.count), np.float64)
 
 
 def _refuse_untrainable(examples: Sequence[Example], task: Task, rows: Rows) -> None:
@@ -375,6 +388,7 @@ def _log(state: State, stage: Train, layout: Layout) -> dict[str, object]:
         "tokens": state.tokens,
         "seconds": state.seconds,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale,
+        **({"gpu_mb": torch.cuda.max_memory_allocated() / (1 << 20)} if stage.runtime.device == "cuda" else {}),
         "best_step": state.best_step if state.best_step >= 0 else state.step,
         "dev": state.best_score if state.selections else None,
         "selections": state.selections,

@@ -87,6 +87,9 @@ def carry_out(stage: Stage, place: Place) -> None:
         torch.set_num_threads(stage.runtime.threads)
     if stage.runtime.device == "cuda" and not torch.cuda.is_available():
         raise ModelError("no CUDA device on this machine; use --device cpu")
+    if stage.runtime.device == "cuda":
+        torch.use_deterministic_algorithms(True)  # sums over threads in an order that is the same each time
+        torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         _carry_out(stage, place)
         if place.team is None:
@@ -158,7 +161,8 @@ def _carry_out(stage: Stage, place: Place) -> None:
 
             model = weights(stage.model, place.weights_of, _images(stage.model, place))
             measured = [_facts_of(each, place.store) for each in stage.choosers]
-            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured)
+            head = place.weights_of(stage.head) if stage.head is not None else None
+            predict(stage, model, tasks.task(stage.rows.task), load, place.draft / "out", place.store.cache, measured, head)
 
 
 def _images(model: Start, place: Place) -> Path | None:

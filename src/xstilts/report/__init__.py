@@ -14,8 +14,10 @@ from xstilts.analysis import transfer
 from xstilts.analysis.answers import answers
 from xstilts.analysis.claims import Claims, Finding, judge
 from xstilts.analysis.consistency import consistency
+from xstilts.analysis.forgetting import forgetting
 from xstilts.analysis.languages import by_language
 from xstilts.analysis.stability import stability
+from xstilts.plan import Remembered
 from xstilts.report import serving, tables
 from xstilts.report.facts import Cost, Facts, Report
 from xstilts.report.latex import latex
@@ -45,11 +47,12 @@ def evaluate(
     resamples: int | None = None,
     given: Iterable[Result] = (),
     claims: Claims | None = None,
+    remembered: Iterable[Remembered] = (),
 ) -> Report:
     """The scores of the finished cells and what they say. The same cells, predictions and seed give the same report.
 
-    `given` are results that need no prediction file (imported scores); `claims` are tested where they are given. `resamples` is that of
-    `stats.resamples_of` where none is given.
+    `given` are results that need no prediction file (imported scores); `claims` are tested where they are given; `remembered` are the
+    predictions that tell what was forgotten. `resamples` is that of `stats.resamples_of` where none is given.
     """
     asked, known = tuple(cells), tuple(given)
     resamples = resamples or resamples_of(len(asked) + len(known))
@@ -71,9 +74,11 @@ def evaluate(
     languages = by_language(samples, facts.texts.known)
     answered, left_out = answers(samples, facts.asked, facts.series, (*models, *steps))
     found = replace(found, left_out=(*found.left_out, *left_out))
+    kept, left_out = forgetting(remembered, find, task_of, np.random.default_rng((rng_seed, 3)), resamples)
+    found = replace(found, left_out=(*found.left_out, *left_out))
     return Report(
         facts, models, steps, tasks, len(planned), rows, found, results.missing, resamples, rng_seed, alike, judged,
-        languages=languages, stability=stability(results.results, task_of), answers=answered,
+        languages=languages, stability=stability(results.results, task_of), answers=answered, kept=kept,
     )  # fmt: skip
 
 
@@ -81,8 +86,8 @@ FILES = ("index.html", "report.md", "report.tex", "scores.csv", "transfer.csv", 
 
 
 def write_report(report: Report, out: Path, charts: Format | None = None) -> Path:
-    """Writes `FILES` into `out` (made when absent), deployment.csv where that was measured, and every chart as a file in its `charts`
-    where a format is given.
+    """Writes `FILES` into `out` (made when absent), deployment.csv and forgetting.csv where that was measured, and every chart as a file
+    in its `charts` where a format is given.
 
     Gives index.html's path. Raises OSError when the folder cannot be written.
     """
@@ -99,6 +104,8 @@ def write_report(report: Report, out: Path, charts: Format | None = None) -> Pat
     tables.write_answers(report, out / "answers.csv")
     if report.served is not None:
         serving.write_csv(report, out / "deployment.csv")
+    if report.kept:
+        tables.write_forgetting(report, out / "forgetting.csv")
     if charts is not None:
         write(drawings, charts, out / "charts")
     for name, text in texts.items():

@@ -9,6 +9,7 @@ from xstilts.analysis.answers import Answer
 from xstilts.analysis.claims import Finding
 from xstilts.analysis.consistency import Consistency
 from xstilts.analysis.cost import Costs
+from xstilts.analysis.forgetting import Kept
 from xstilts.analysis.languages import Languages
 from xstilts.analysis.review import Review
 from xstilts.analysis.serving import Served
@@ -79,3 +80,4 @@ class Report:
     answers: tuple[Answer, ...] = ()
     spent: Costs = field(default_factory=Costs)
     served: Served | None = None  # what `xstilts bench` has measured
+    kept: tuple[Kept, ...] = ()  # of intermediate tasks after the target's training, where the study asks for it

@@ -9,6 +9,7 @@ from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import charts, serving
 from xstilts.report.drawings import Drawings
 from xstilts.report.facts import Report
+from xstilts.report.filters import filters, marker, rules
 from xstilts.report.text import (
     CLAIMED,
     DRAWN_OUT,
@@ -18,6 +19,8 @@ from xstilts.report.text import (
     answer_table,
     cost_table,
     cost_words,
+    forgetting_table,
+    forgetting_words,
     method,
     stability_table,
     stability_words,
@@ -56,6 +59,7 @@ def page(report: Report, drawings: Drawings) -> str:
         code=_code, parts_read=parts_read, chosen=chosen, left_out=left_out, judged=judged, effect_lines=effect_lines,
     )
     view = View(report)
+    boxes = filters(view)
     standing = {
         (row.model, row.intermediate, row.target)
         for rows in (
@@ -76,7 +80,9 @@ def page(report: Report, drawings: Drawings) -> str:
         baseline=BASELINE,
         rankc=(RANKC, RANKC_SOURCE),
         claimed=CLAIMED,
-        css=Markup((folder / "page.css").read_text(encoding="utf-8")),  # our own file, not a study's text
+        css=Markup((folder / "page.css").read_text(encoding="utf-8") + rules(boxes)),  # our own, not a study's text
+        filters=boxes,
+        mark=marker(boxes),
         verdict=verdict(report),
         method=method(report),
         standing=standing,
@@ -93,6 +99,8 @@ def page(report: Report, drawings: Drawings) -> str:
         drawn_out=DRAWN_OUT,
         stability_words=stability_words(report),
         stability_table=stability_table(report),
+        forgetting_words=forgetting_words(report),
+        forgetting_table=forgetting_table(report),
     )
 
 

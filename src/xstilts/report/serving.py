@@ -35,17 +35,24 @@ def tables(found: Served | None) -> tuple[tuple[str, Table], ...]:
 
 def _whole(found: Served) -> Table:
     head = ["model", "intermediate", "target", "engine", "score", "p50, ms", "p99, ms", "all at once, a second"]
-    head += [f"at random, p99 <= {1000 * found.settings['bound']:g} ms, a second", "memory, MB", "on disk, MB", "cold start, s"]
+    on_gpu = any(m.gpu_megabytes is not None for m in found.measured)
+    head += [f"at random, p99 <= {1000 * found.settings['bound']:g} ms, a second", "memory, MB", *(["on the GPU, MB"] if on_gpu else [])]
+    head += ["on disk, MB", "cold start, s"]
     return [
         head,
         *(
             [
                 *_place(m), number(m.score), number(m.latency, 2), number(m.p99, 2), number(m.rate),
-                "none" if m.served is None else number(m.served), number(m.megabytes, 0), number(m.bytes / 1e6), number(m.cold),
+                "none" if m.served is None else number(m.served), number(m.megabytes, 0),
+                *([_or_none(m.gpu_megabytes)] if on_gpu else []), number(m.bytes / 1e6), number(m.cold),
             ]
             for m in found.measured
         ),
     ]  # fmt: skip
+
+
+def _or_none(value: float | None) -> str:
+    return "none" if value is None else number(value, 0)
 
 
 def _scores(found: Served) -> Table:
@@ -210,7 +217,7 @@ def _unsaid(found: Served) -> str:
 
 COLUMNS = (
     *("study", "model", "intermediate", "target", "seed", "engine", "language", "metric", "score", "tokens", "tokenise_us"),
-    *("p50_ms", "p90_ms", "p99_ms", "offline_rate", "server_rate", "peak_mb", "bytes", "cold_s"),
+    *("p50_ms", "p90_ms", "p99_ms", "offline_rate", "server_rate", "peak_mb", "gpu_peak_mb", "bytes", "cold_s"),
 )
 
 
@@ -221,7 +228,8 @@ def write_csv(report: Report, path: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
         for m in found.measured if found is not None else ():
-            whole = ("" if m.served is None else repr(m.served), repr(m.megabytes), m.bytes, repr(m.cold))
+            served, on_gpu = ("" if each is None else repr(each) for each in (m.served, m.gpu_megabytes))
+            whole = (served, repr(m.megabytes), on_gpu, m.bytes, repr(m.cold))
             for cell in m.cells:
                 own = (cell.score, cell.tokens, cell.microseconds, cell.p50, cell.p90, cell.p99, cell.rate)
                 place = (report.facts.study, m.model, m.intermediate, m.target, m.seed, m.engine, cell.language, m.metric)

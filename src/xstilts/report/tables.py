@@ -16,6 +16,10 @@ ANSWERS = (
     *("study", "what", "first", "second", "place", "target", "group", "metric", "estimate", "low", "high", "p", "interval"),
     *("seeds", "groups", "same_data", "alike"),
 )
+FORGETTING = (
+    *("study", "model", "intermediate", "target", "task", "metric", "before", "after", "change", "low", "high", "p", "interval", "seeds"),
+    "same_data",
+)
 COSTS = ("study", "model", "intermediate", "target", "part", "stages", "seconds", "tokens", "operations", "megabytes")
 
 
@@ -46,6 +50,19 @@ def write_costs(report: Report, path: Path) -> None:
         for part, spent in (("alone", cell.alone), ("shared", cell.shared))
     ]
     _write(path, COSTS, rows)
+
+
+def write_forgetting(report: Report, path: Path) -> None:
+    """Scores on the intermediate tasks before and after the target's training; `change` is after minus before. Raises OSError."""
+    rows = [
+        (
+            *(report.facts.study, row.model, row.intermediate, row.target, row.task, row.metric, row.before, row.after),
+            *(value.estimate, value.low, value.high, value.p, value.kind, value.seeds, _yes(row.same_data)),
+        )
+        for row in report.kept
+        for value in (row.change,)
+    ]
+    _write(path, FORGETTING, rows)
 
 
 def write_answers(report: Report, path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from xstilts.analysis.compare import Comparison
 from xstilts.analysis.cost import OPERATIONS
+from xstilts.analysis.forgetting import SOURCE as FORGETTING_SOURCE
 from xstilts.analysis.stability import counted
 from xstilts.analysis.transfer import BASELINE
 from xstilts.report import serving
@@ -288,9 +289,57 @@ def stability_words(report: Report) -> str:
         f"{count['failed']} of {count['runs']} runs failed: their accuracy in the training language is not above that of always giving "
         f"the most frequent label (Mosbach et al. 2021, arXiv 2006.04884); {count['unclear']} are not above it by more than chance allows "
         "(exact binomial test at 5 %). Agreement: share of test items with one answer in two runs, or in a language and the training "
-        "language, right or wrong. Forgetting (what an intermediate model loses on its own task) is not measured: no predictions are made "
-        "on it after the target's training."
+        "language, right or wrong."
     )
+
+
+def forgetting_words(report: Report) -> str:
+    """What the table of forgetting counts, how many changes stand, and what is not measured."""
+    own = report.kept
+    text = (
+        "Backward transfer: the score on what was learnt before, at the end, minus the score right after it was learnt; below 0 it is "
+        f"forgotten ({FORGETTING_SOURCE}). "
+    )
+    if not own:
+        return text + "What models lose of their intermediate task was not predicted: the study does not ask for it (forgetting = true)."
+    text += (
+        "Of an intermediate task: its dev rows in its training language, on which its checkpoint may have been selected. After the "
+        "target's training the encoder answers with the head that the intermediate task left it, where no later training has trained "
+        "that head. "
+    )
+    tested = [row for row in own if row.change.sure and not row.same_data]
+    if not tested:
+        return text + "No verdict: fewer than three seeds, or the same data as the target."
+    falls = [row.change.estimate < 0 for row in tested]
+    stand = [p < 0.05 for p in holm(np.array([row.change.p for row in tested])).tolist()]
+    down, up = (sum(s and f == fall for s, f in zip(stand, falls, strict=True)) for fall in (True, False))
+    changes = f"{len(tested)} change{'s' if len(tested) != 1 else ''}"
+    return text + f"Of {changes} on intermediate tasks {down} below 0 and {up} above stand after Holm's correction."
+
+
+def forgetting_table(report: Report) -> list[list[str]]:
+    """A head and a line for each change of an intermediate task's score, then of retrieval's, which nothing was trained on."""
+    rows = [
+        *(
+            (row.model, f"{row.task}, dev", row.intermediate, row.target, row.before, row.after, row.change, row.same_data)
+            for row in report.kept
+        ),
+        *(
+            (row.model, row.target, "pretraining", row.intermediate, row.baseline, row.score, row.gain, row.same_data)
+            for row in report.transfer.gains
+            if row.target and not row.language and report.tasks[row.target].kind == "retrieve"
+        ),
+    ]
+    return [
+        ["model", "score on", "learnt in", "then trained on", "before", "after", "change"],
+        *(
+            [
+                *(model, task, learnt, then, number(before), number(after)),
+                f"{signed(change.estimate)} [{bounds(change)}]{' =' if same else ''}{'' if change.sure else ' ' + change.kind}",
+            ]
+            for model, task, learnt, then, before, after, change, same in rows
+        ),
+    ]
 
 
 def stability_table(report: Report) -> list[list[str]]:
@@ -510,6 +559,10 @@ def _cost_lines(report: Report) -> Iterable[str]:
     if report.stability:
         yield from ("## Runs that differ in their seed", "", stability_words(report), "")
         head, *rows = stability_table(report)
+        yield from _grid(head, rows)
+    head, *rows = forgetting_table(report)
+    if rows:
+        yield from ("## What is forgotten", "", forgetting_words(report), "")
         yield from _grid(head, rows)
 
 
