@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoConfig, AutoModel
 
@@ -274,6 +275,12 @@ def test_memory_by_hand() -> None:
     # checkpointing: the inputs of the layers, and one layer in full
     again = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", layout=Layout(checkpointing=True))
     assert again.kept == round(spare * (5 * (2 * 4 * 8 + 8 * 8 + (24 * 8 + 16 * 8 + 8 * 16 + 4 * 2 * 3)) + passing))
+    # weights that are not trained have no cast copies then, see the test of autocast below
+    frozen = [
+        arithmetic.train_memory(shape, Tuning(body=False, rank=3), Passes(5, 3), precision, layout=Layout(checkpointing=again)).weights
+        for precision, again in (("fp32", True), ("bf16", True), ("bf16", False))
+    ]
+    assert frozen == [frozen[0], frozen[0], frozen[0] + 2 * 1024]
     # a softmax over the vocabulary for 7 positions; a prediction
     assert arithmetic.train_memory(shape, Tuning(), Passes(5, 3, logits=7), "fp32").logits == 7 * 100 * 16
     answers = arithmetic.predict_memory(shape, Passes(5, 3), "fp32", heads=4)
@@ -281,3 +288,20 @@ def test_memory_by_hand() -> None:
     assert (answers.weights, answers.kept) == (4 * (parameters + 4), round(spare * alive))
     chosen = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", chosen=Passes(5, 3))
     assert chosen.kept == round(spare * (kept + passing + alive))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_autocast_keeps_the_cast_copies_of_trained_matrices_alone(trained: bool) -> None:
+    matrix, x = torch.nn.Linear(8, 8, bias=False).requires_grad_(trained), torch.zeros(3, 8, requires_grad=True)
+    casts: list[object] = []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if "_to_copy" in str(func) and args[0].shape == (8, 8):
+                casts.append(func)
+            return func(*args, **(kwargs or {}))
+
+    with Casts(), hf.autocast("cpu", "bf16"):
+        for _ in range(3):
+            matrix(x)
+    assert len(casts) == (1 if trained else 3)

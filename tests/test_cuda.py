@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -121,7 +122,8 @@ def test_a_team_of_one_through_nccl_trains_as_one_process(
     _, alone, log = fit(start, tmp_path / "alone", "cuda")
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("MASTER_PORT", "29533")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        monkeypatch.setenv("MASTER_PORT", str(free.getsockname()[1]))
     with joined("cuda", parallel) as team:
         _, spread, other = fit(start, tmp_path / "team", "cuda", layout=Layout(checkpointing=True), team=team)
     np.testing.assert_allclose(log["losses"], other["losses"], rtol=1e-5)

@@ -21,7 +21,7 @@ from xstilts.examples import Choice, Example, Text
 from xstilts.machine import Room
 from xstilts.needs import Bounds, Counts, Lengths
 from xstilts.plan import Plan
-from xstilts.run import needed
+from xstilts.run import default_jobs, needed
 from xstilts.stages import Layout, Predict, Pretrained, Recipe, Rows, Runtime, Share, Train
 from xstilts.store import Store
 from xstilts.tasks import task
@@ -324,3 +324,16 @@ def test_a_named_device_measures_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("subprocess.Popen", None)
     found, took = on_device(plan, needed(plan.stages, store), store, tmp_path, needs.device_named("a100-40"))
     assert len(found) == 2 and len(took) == 2 and all(line.fits for line in found)
+
+
+def test_as_many_stages_share_a_gpu_as_its_memory_and_the_cores_allow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = plan_of(tmp_path)
+    todo = needed(plan.stages, store)
+    monkeypatch.setattr(machine, "cores", lambda: 16)
+    assert [default_jobs(4, "cpu"), default_jobs(4, "cuda"), default_jobs(1, "cuda"), default_jobs(1, "cpu")] == [4, 4, 10, 16]
+    assert default_jobs(1, "cuda", Layout(processes=2)) == 1 == default_jobs(1, "cuda", Layout(nodes=2))
+    found = []
+    for room in (GIB // 2, GIB, 2 * GIB, 64 * GIB, None):
+        monkeypatch.setattr(machine, "cuda_memory", lambda room=room: room and Room(64 * GIB, room))
+        found.append(needs.jobs_that_fit(plan, todo, store, 10, "cuda"))
+    assert found == [1, 1, 2, 10, 10] and needs.jobs_that_fit(plan, todo, store, 10, "cpu") == 10

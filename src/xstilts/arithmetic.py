@@ -564,8 +564,9 @@ def train_memory(
     held = model.parameters + heads - model.words + table
     weights = (FP32 * changed + tuning.weight * (held - (changed if tuning.body else heads))) / share
     weights += _watching(model, passes)
-    if precision == "bf16" and not (sharded and layout.checkpointing):
-        weights += BF16 * _matrices(model)  # cast copies live until the backward pass has used them
+    if precision == "bf16" and not (layout.checkpointing and (sharded or not tuning.body)):
+        # cast copies live until the backward pass has used them; autocast keeps none of weights that are not trained for the next layer
+        weights += BF16 * _matrices(model)
     widest = max(model.stacks, key=lambda stack: stack.hidden + stack.inner)
     passing = passes.tokens * (BF16 if precision == "bf16" else FP32) * 2 * (widest.hidden + _feeds(widest) * widest.inner)
     if sharded:

@@ -82,7 +82,9 @@ def options(
     data: Annotated[
         Path | None, typer.Option(help="The data folder (default: $XSTILTS_DATA, else ~/.cache/xstilts/data).")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Stages at a time (default: cores / threads of a stage).")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Stages at a time (default: cores / threads of a stage; on a GPU as many as fit, 10 at most).")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")] = False,
 ) -> None:
@@ -128,7 +130,7 @@ def run_command(
     too_big: Annotated[bool, typer.Option("--even-if-too-big", help="Begin though memory seems too small for a stage.")] = False,
 ) -> None:
     """Run what a study still lacks, and write its report. Processes, checkpointing and micro-batches move rounding only."""
-    from xstilts.needs import refuse_too_big
+    from xstilts.needs import jobs_that_fit, refuse_too_big
     from xstilts.progress import label, shown
     from xstilts.run import apply_keep, default_jobs, follow, needed, run
 
@@ -144,7 +146,7 @@ def run_command(
         print(f"{'interrupted' if helped.interrupted else 'done'}: host {node_rank} took part in {helped.run} trainings", file=sys.stderr)
         raise typer.Exit(130 if helped.interrupted else 0)
     jobs = default_jobs(plan.study.threads, place.device, layout)
-    jobs = jobs if nodes > 1 else place.jobs or jobs
+    jobs = place.jobs if place.jobs and nodes == 1 else jobs_that_fit(plan, todo, store, jobs, place.device, layout)
     if not too_big:
         refuse_too_big(plan, todo, store, place.data, jobs, place.device, layout)
     began = time.monotonic()
@@ -223,7 +225,7 @@ def plan(
     Processes, checkpointing and micro-batches are those of a run on the device that --on names, one process on each.
     """
     from xstilts.estimate import estimate, on_device
-    from xstilts.needs import device_named
+    from xstilts.needs import device_named, jobs_that_fit
     from xstilts.progress import label, span
     from xstilts.run import default_jobs, needed
     from xstilts.stages import ALONE
@@ -237,7 +239,7 @@ def plan(
     todo = needed(made.stages, store)
     if named is None:
         store.remember(todo.values())
-    jobs = place.jobs or default_jobs(made.study.threads, place.device)
+    jobs = place.jobs or jobs_that_fit(made, todo, store, default_jobs(made.study.threads, place.device), place.device)
     names = _names(made)
     guess = None if quick or named is not None else estimate(made, todo, store, place.data, jobs)
     needs: Sequence[Line] = guess.lines if guess is not None else ()

@@ -509,13 +509,23 @@ def refuse_too_big(
             raise ModelError(found)
 
 
+def jobs_that_fit(plan: Plan, todo: Mapping[str, Stage], store: Store, most: int, device: str, layout: Layout = ALONE) -> int:
+    """How many stages at a time, at most `most`, leave a GPU enough memory for each at its largest; `most` on a CPU."""
+    gpu = machine.cuda_memory() if device == "cuda" else None
+    if gpu is None or most == 1:
+        return most
+    peaks = [line.need.memory.peak for line in lines(plan, todo, store, Bounds(), device, None, layout) if line.need is not None]
+    return max(1, min(most, gpu.free // max(peaks, default=1)))
+
+
 def _trouble(found: Iterable[Line], jobs: int, host: Room | None, gpu: Room | None, layout: Layout) -> str | None:
     """Why the stages cannot run, and what to do; None where they can."""
     known = [(line, line.need) for line in found if line.need is not None]
     if gpu is not None and (words := _over([(need.memory.peak, line) for line, need in known], jobs, gpu, "GPU memory")) is not None:
         return words
     processes = {"train": layout.processes, "predict": 1}
-    return None if host is None else _over([(processes[line.kind] * (need.host or need.memory.peak), line) for line, need in known], jobs, host, "memory")
+    own = [(processes[line.kind] * (need.host or need.memory.peak), line) for line, need in known]
+    return None if host is None else _over(own, jobs, host, "memory")
 
 
 def _over(sizes: Iterable[tuple[int, Line]], jobs: int, room: Room, what: str) -> str | None:

@@ -116,9 +116,19 @@ def needed(stages: tuple[Stage, ...], store: Store) -> dict[str, Stage]:
     return {stage.key: stage for stage in stages if stage.key in wanted}
 
 
+ON_ONE_GPU = 10  # workers that share a GPU; more were not measured
+
+
 def default_jobs(threads: int, device: str, layout: Layout = ALONE) -> int:
-    """Workers at a time when nobody says: as many as the cores feed; one on a GPU, and where hosts work together."""
-    return 1 if device == "cuda" or layout.nodes > 1 else max(1, machine.cores() // max(1, threads * layout.processes))
+    """Workers at a time when nobody says: as many as the cores feed; one where hosts work together.
+
+    A GPU is fed by several too, as the kernels of one small model leave it idle most of the time (docs/lab-notebook.md); a training
+    that is spread over several GPUs has them for itself.
+    """
+    if layout.nodes > 1 or (device == "cuda" and layout.size > 1):
+        return 1
+    fed = max(1, machine.cores() // max(1, threads * layout.processes))
+    return min(fed, ON_ONE_GPU) if device == "cuda" else fed
 
 
 def run(

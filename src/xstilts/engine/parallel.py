@@ -149,7 +149,8 @@ def joined(device: str, parallel: Literal["ddp", "fsdp"]) -> Iterator[Ddp]:
         if place >= count:
             raise ModelError(f"--processes {os.environ['LOCAL_WORLD_SIZE']}: this machine has {count} CUDA devices")
         torch.cuda.set_device(place)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    own = torch.device("cuda", torch.cuda.current_device()) if device == "cuda" else None
+    dist.init_process_group("nccl" if own else "gloo", timeout=PATIENCE, device_id=own)
     yield Fsdp(device) if parallel == "fsdp" else Ddp(device)
     dist.destroy_process_group()
 

@@ -74,15 +74,17 @@ def trim(model: PreTrainedModel, data: Sequence[Columns]) -> Trimmed:
 
 
 def restore(model: PreTrainedModel, trimmed: Trimmed, decay: float) -> None:
-    """Put the full table back, with the trained rows in it; the others are multiplied by `decay`, unless the table is frozen."""
+    """Put the full table back, with the trained rows in it; the others are multiplied by `decay`, unless the table is frozen.
+
+    The table has waited on the CPU and stays there, ready to be stored: on a GPU it would be the largest thing of all.
+    """
     embedding = model.get_input_embeddings()
     if not isinstance(embedding, nn.Embedding):
         raise TypeError(f"{type(model).__name__}: the trimmed embedding is gone")
-    trained = embedding.weight.detach()
-    table = trimmed.table_VH.to(trained.device)  # on a CPU the table itself, in which the rows are put back in place
+    table = trimmed.table_VH
     if embedding.weight.requires_grad:
         table.mul_(decay)
-    table[torch.from_numpy(trimmed.kept).to(trained.device)] = trained
+    table[torch.from_numpy(trimmed.kept)] = embedding.weight.detach().cpu()
     _put(model, nn.Parameter(table), trimmed.padding)
 
 

@@ -89,7 +89,7 @@ def carry_out(stage: Stage, place: Place) -> None:
         raise ModelError("no CUDA device on this machine; use --device cpu")
     if stage.runtime.device == "cuda":
         torch.use_deterministic_algorithms(True)  # sums over threads in an order that is the same each time
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     try:
         _carry_out(stage, place)
         if place.team is None:
