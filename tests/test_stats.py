@@ -116,7 +116,7 @@ def test_seeds_that_chose_for_each_other_count_for_less() -> None:
 
 def test_rounding_is_no_difference() -> None:
     dust = 1e-14 * np.random.default_rng(5).random((100, 3))
-    found = stats.combine(np.array([1e-14, 2e-14, 1e-14]), dust, 50)
+    found = stats.combine(np.array([1e-14, 2e-14, 1e-14]), dust, 50, pool=stats.Pool(4.0, 3))
     assert (found.estimate, found.low, found.high, found.sign, found.p) == (0.0, 0.0, 0.0, 0, 1.0)
 
 

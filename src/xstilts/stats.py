@@ -145,7 +145,8 @@ def combine(
     """
     seeds = len(per_seed)
     if np.abs(per_seed).max() < DUST and np.abs(sampled).max() < DUST:
-        per_seed, sampled = np.zeros_like(per_seed), np.zeros_like(sampled)
+        # the same answers throughout: runs so alike have no luck of their own that other runs could tell of
+        per_seed, sampled, pool = np.zeros_like(per_seed), np.zeros_like(sampled), None
     estimate = float(per_seed.mean())
     freedom = item_freedom = float(max(groups - 1, 1))
     wider = groups / item_freedom
