@@ -285,7 +285,7 @@ def test_memory_by_hand() -> None:
     assert arithmetic.train_memory(shape, Tuning(), Passes(5, 3, logits=7), "fp32").logits == 7 * 100 * 16
     answers = arithmetic.predict_memory(shape, Passes(5, 3), "fp32", heads=4)
     alive = 5 * (4 * 16 + 4 * (5 * 8 + 2 * 2 * 3))
-    assert (answers.weights, answers.kept) == (4 * (parameters + 4), round(spare * alive))
+    assert (answers.weights, answers.kept) == (4 * (parameters + 4), round(arithmetic.SPARE_PREDICTING * alive))
     chosen = arithmetic.train_memory(shape, Tuning(), Passes(5, 3), "fp32", chosen=Passes(5, 3))
     assert chosen.kept == round(spare * (kept + passing + alive))
 

@@ -36,9 +36,10 @@ FOUR_BIT = 0.5 + 4 / 64  # bytes a weight of four bits with one fp32 scale for 6
 PROCESS = 470 << 20
 PIECE = 570  # and for every piece of a tokenizer
 # On a CPU what comes and goes takes so many times its size: the C library keeps what it was given (`executors.local`), steps differ in
-# their tokens, and blocks seldom fit into what has become free (measured after 8 to 24 steps: 1.35 and 1.5 in fp32, 1.9 in bf16).
-SPARE = 1.5
-# Of a GPU's memory: CUDA's context and the libraries' workspaces. Not measured here.
+# their tokens, and blocks seldom fit into what has become free (measured after 40 steps, docs/lab-notebook.md).
+SPARE = 1.2  # of a training
+SPARE_PREDICTING = 2.0
+# Of a GPU's memory: CUDA's context and the libraries' workspaces (what a prediction on one GPU held fits it, docs/lab-notebook.md).
 PROCESS_GPU = 700 << 20
 
 
@@ -613,7 +614,7 @@ def predict_memory(model: Shape, passes: Passes, precision: str, heads: int = 0,
         gradients=0,
         moments=0,
         best=0,
-        kept=round((SPARE if device == "cpu" else 1) * _alive(model, passes, precision)),
+        kept=round((SPARE_PREDICTING if device == "cpu" else 1) * _alive(model, passes, precision)),
         logits=round(passes.logits * model.vocabulary * 2 * FP32),
         table=0,
         shared=False,
