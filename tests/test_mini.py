@@ -322,6 +322,7 @@ def baseline(code: str, task: str, learn: tuple[Example, ...], score: tuple[Exam
     return 100 * float(np.mean([a == b for a, b in zip(guess, gold[len(learn) :], strict=True)]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", LANGUAGES)
 @pytest.mark.parametrize("task", SETS)
 def test_words_alone_stay_at_chance(task: str, code: str) -> None:
@@ -402,6 +403,7 @@ def test_no_order_tells() -> None:
         assert all(abs(number / sum(counts.values()) - 1 / 3) < 0.03 for number in counts.values())
 
 
+@pytest.mark.slow
 def test_enough_test_words_are_new_or_ambiguous() -> None:
     for task in ("pos", "ner"):
         known: dict[str, set[str]] = {}
