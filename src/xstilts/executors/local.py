@@ -94,7 +94,9 @@ def environment(threads: int, offline: bool) -> dict[str, str]:
     count = str(threads)
     env = {
         **_ALLOCATOR,
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin at a barrier starve each other where two runs share a machine: five times slower
+        # Threads that spin at a barrier for long starve each other where two runs share a machine (five times slower), and those that
+        # do not spin at all take 1.6 times as long on a machine of their own (docs/lab-notebook.md): a while.
+        "GOMP_SPINCOUNT": "10000",
         **os.environ,
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
