@@ -80,8 +80,7 @@ def _llama(hidden: int, layers: int, heads: int, inner: int) -> dict[str, Any]:
 
 
 ON_GPU = {
-    "xlmr-base bf16": Case(_xlmr(768, 12, 12, 250_002), {}, "bf16"),
-    "xlmr-base": Case(_xlmr(768, 12, 12, 250_002), {}),
+    **{name: CASES[name] for name in ("xlmr-base bf16", "xlmr-base")},
     "xlmr-large bf16": Case(_xlmr(1024, 24, 16, 250_002), {}, "bf16"),
     "xlmr-xl bf16": Case(_XL, {}, "bf16", predicts=False),
     "llama-7b bf16": Case(_llama(4096, 32, 32, 11_008), {}, "bf16", checkpointing=True, sharded=True, predicts=False),

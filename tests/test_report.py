@@ -423,7 +423,7 @@ def test_ticked_boxes_hide_the_rest_by_keyboard_too_and_print_shows_all(shown: P
             few = seen()
             assert few["steps"][0] == few["steps"][2] == 0 < few["steps"][1] and few["models"][0] == 0 < few["models"][1]
             assert set(few["languages"]) == {sorted(set(every["languages"]))[2]}
-            assert few["page"] <= 0 and browser.value(LOOK)["wide"] == []  # type: ignore[index]
+            assert few["page"] <= 0 and browser.value(LOOK)["wide"] == []
             browser.ask("Emulation.setEmulatedMedia", media="print")
             assert {**seen(), "page": 0} == {**every, "page": 0, "filter": 0}
             browser.ask("Emulation.setEmulatedMedia", media="")

@@ -14,9 +14,8 @@ import numpy as np
 
 from xstilts import scores
 from xstilts.analysis.transfer import draw, language_mean, minus
-from xstilts.plan import Remembered
+from xstilts.plan import Cell, Remembered
 from xstilts.scores import Find, TaskOf
-from xstilts.stages import Predict
 from xstilts.stats import Interval
 
 SOURCE = "Lopez-Paz and Ranzato 2017, Gradient Episodic Memory for Continual Learning, arXiv 1706.08840, section 2"
@@ -37,20 +36,6 @@ class Kept:
     same_data: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Cell:
-    """A prediction on an intermediate task's rows as a cell; `intermediate` says what the model was trained on by then."""
-
-    model: str
-    intermediate: str
-    target: str
-    language: str
-    split: str
-    seed: int
-    predict: Predict
-    same_data: bool = False
-
-
 def forgetting(
     remembered: Iterable[Remembered], find: Find, task_of: TaskOf, rng: np.random.Generator, resamples: int
 ) -> tuple[tuple[Kept, ...], tuple[str, ...]]:
@@ -58,13 +43,13 @@ def forgetting(
 
     Raises ScoreError as `scores.load` does.
     """
-    cells: dict[tuple[str, ...], _Cell] = {}
+    cells: dict[tuple[str, ...], Cell] = {}  # what a choice is called says what the model was trained on by then
     rows: dict[tuple[str, str, str, str], Remembered] = {}
     for each in remembered:
         rows.setdefault((each.model, each.intermediate, each.target, each.task), each)
         for when, predict in zip(_when(each), (each.before, each.after), strict=True):
             place = (each.model, when, each.task, str(each.seed))
-            cells[place] = _Cell(each.model, when, each.task, predict.rows.language, predict.rows.split, each.seed, predict)
+            cells[place] = Cell(each.model, when, each.task, predict.rows.language, predict.rows.split, each.seed, predict, same_data=False)
     samples = {sample.task.name: sample for sample in draw(scores.load(cells.values(), find, task_of), task_of, rng, resamples)}
     found, left_out = [], []
     for each in rows.values():

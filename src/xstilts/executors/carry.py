@@ -85,9 +85,9 @@ def carry_out(stage: Stage, place: Place) -> None:
 
     if torch.get_num_threads() != stage.runtime.threads:
         torch.set_num_threads(stage.runtime.threads)
-    if stage.runtime.device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("no CUDA device on this machine; use --device cpu")
     if stage.runtime.device == "cuda":
+        if not torch.cuda.is_available():
+            raise ModelError("no CUDA device on this machine; use --device cpu")
         torch.use_deterministic_algorithms(True)  # sums over threads in an order that is the same each time
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     try:

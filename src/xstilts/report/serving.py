@@ -43,16 +43,16 @@ def _whole(found: Served) -> Table:
         *(
             [
                 *_place(m), number(m.score), number(m.latency, 2), number(m.p99, 2), number(m.rate),
-                "none" if m.served is None else number(m.served), number(m.megabytes, 0),
-                *([_or_none(m.gpu_megabytes)] if on_gpu else []), number(m.bytes / 1e6), number(m.cold),
+                _or_none(m.served), number(m.megabytes, 0),
+                *([_or_none(m.gpu_megabytes, 0)] if on_gpu else []), number(m.bytes / 1e6), number(m.cold),
             ]
             for m in found.measured
         ),
     ]  # fmt: skip
 
 
-def _or_none(value: float | None) -> str:
-    return "none" if value is None else number(value, 0)
+def _or_none(value: float | None, places: int = 1) -> str:
+    return "none" if value is None else number(value, places)
 
 
 def _scores(found: Served) -> Table:
