@@ -266,20 +266,26 @@ def cost_words(report: Report) -> str:
 def cost_table(report: Report) -> list[list[str]]:
     """A head and a line for each model, choice and target."""
     watts = report.facts.watts
-    head = ["model", "intermediate", "target", "time alone", "shared", "tokens alone", "operations", "memory", *(["kWh"] if watts else [])]
+    on_gpu = any(cell.alone.gpu_megabytes is not None for cell in report.spent.cells)
+    head = ["model", "intermediate", "target", "time alone", "shared", "tokens alone", "operations", "memory"]
     return [
-        head,
+        [*head, *(["on the GPU"] if on_gpu else []), *(["kWh"] if watts else [])],
         *(
             [
                 *(cell.model, cell.intermediate, cell.target, duration(cell.alone.seconds), duration(cell.shared.seconds)),
                 amount(cell.alone.tokens),
                 "not known" if cell.alone.operations is None else amount(cell.alone.operations),
-                "not known" if cell.alone.megabytes is None else f"{cell.alone.megabytes / 1024:.2f} GB",
+                _gigabytes(cell.alone.megabytes),
+                *([_gigabytes(cell.alone.gpu_megabytes)] if on_gpu else []),
                 *([f"{cell.alone.kilowatt_hours(watts):.3g}"] if watts else []),
             ]
             for cell in report.spent.cells
         ),
     ]
+
+
+def _gigabytes(megabytes: float | None) -> str:
+    return "not known" if megabytes is None else f"{megabytes / 1024:.2f} GB"
 
 
 def stability_words(report: Report) -> str:
