@@ -84,11 +84,11 @@ def by_length(made: Columns) -> list[Rows]:
 
 def ways(found: Found, others: Sequence[Example], scratch: Path, data: Path, threads: int) -> list[Way]:
     """All that this machine has; what it lacks is said."""
-    task, spec = found.spec.known_task(), found.spec
-    model = engines.torch_model(found, task)
+    task, spec = found.spec.known_task(), replace(found.spec, precision="fp32")
+    model = engines.torch_model(replace(found, spec=spec), task)
     module = graph.graph_of(found.folder, spec, task)
-    padded = engines.in_graph(engines.run_module(module), replace(spec, precision="fp32"), task, model.tokenizer, "padded")
-    packed = engines.in_torch(model, replace(spec, precision="fp32"), task)
+    padded = engines.in_graph(engines.run_module(module), spec, task, model.tokenizer, "padded")
+    packed = engines.in_torch(model, spec, task)
     whole = _megabytes(model.encoder)
 
     def budget(engine: Engine) -> Callable[[Columns], Iterable[Rows]]:
@@ -98,8 +98,10 @@ def ways(found: Found, others: Sequence[Example], scratch: Path, data: Path, thr
         Way("in order", padded, whole, in_order), Way("sorted", padded, whole, by_length), Way("budget", padded, whole, budget(padded)),
         Way("packed", packed, whole, budget(packed)), trimmed(model, packed, others),
     ]  # fmt: skip
-    half = engines.in_torch(model, replace(spec, precision="bf16"), task)
-    made.append(Way("packed bf16", half, whole, budget(half)))
+    halved = replace(spec, precision="bf16")
+    small = engines.torch_model(replace(found, spec=halved), task)
+    half = engines.in_torch(small, halved, task)
+    made.append(Way("packed bf16", half, _megabytes(small.encoder), budget(half)))
     for name, form in EXPORTS.items():
         folder = scratch / name.replace(" ", "-")
         try:
