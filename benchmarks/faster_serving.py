@@ -9,6 +9,7 @@ sorted: the same, rows sorted by length first;
 budget: padded batches of rows of like length with a number of tokens in place of a number of rows;
 packed: what `xstilts serve` runs for a model of the store, batches by tokens without padding;
 trimmed: packed, with the embedding rows alone that other rows of these languages touch; a piece that was never seen becomes unknown;
+a layer less: packed, the head on the last layer but one: what leaving that early would save, and lose without being trained for it;
 packed bf16, onnx, onnx int8, openvino, openvino bf16: the same rows in other engines and precisions.
 
 Half of each language's rows say which pieces are kept, the other half is scored and timed in every way. "alone" is the median of one
@@ -40,6 +41,7 @@ from xstilts.deploy import engines, graph
 from xstilts.deploy.engines import BUDGET, Engine, Rows
 from xstilts.deploy.export import export, score
 from xstilts.deploy.find import Found, find, real_rows
+from xstilts.engine import hf
 from xstilts.engine.batch import Columns
 from xstilts.engine.model import Model
 from xstilts.errors import ModelError
@@ -98,6 +100,10 @@ def ways(found: Found, others: Sequence[Example], scratch: Path, data: Path, thr
         Way("in order", padded, whole, in_order), Way("sorted", padded, whole, by_length), Way("budget", padded, whole, budget(padded)),
         Way("packed", packed, whole, budget(packed)), trimmed(model, packed, others),
     ]  # fmt: skip
+    try:
+        made.append(earlier(model, packed))
+    except ModelError as error:
+        print(f"a layer less: {error}", file=sys.stderr)
     halved = replace(spec, precision="bf16")
     small = engines.torch_model(replace(found, spec=halved), task)
     half = engines.in_torch(small, halved, task)
@@ -131,6 +137,14 @@ def trimmed(model: Model, packed: Engine, others: Sequence[Example]) -> Way:
         "trimmed", engine, _megabytes(encoder), lambda made: engine.batches(made, BUDGET),
         lambda made: replace(made, ids=place[made.ids].astype(made.ids.dtype)),
     )  # fmt: skip
+
+
+def earlier(model: Model, packed: Engine) -> Way:
+    """The packed way without the encoder's last layer."""
+    encoder: Any = copy.deepcopy(model.encoder)
+    hf.take_layers(encoder, range(len(hf.layers(encoder)) - 1))
+    engine = engines.in_torch(Model(encoder.eval(), model.tokenizer, model.heads), packed.spec, packed.task)
+    return Way("a layer less", engine, _megabytes(encoder), lambda made: engine.batches(made, BUDGET))
 
 
 def _megabytes(module: nn.Module) -> float:
