@@ -9,12 +9,12 @@ MODEL is a finished model of a store (a key, or STUDY:MODEL/INTERMEDIATE/TARGET/
 languages, and come at Poisson times over at most 64 kept connections; latency counts from the time at which a request was due, so that
 a slow server cannot hold back what it is measured by (coordinated omission). The client shares the machine, which should be idle.
 
-rate: the highest rate whose 99th percentile stays within the bound, searched round by round in alternating order, each with 1 and with 2
-threads, of which the better one counts:
-(s) xstilts serve;
+rate: the highest rate whose 99th percentile stays within the bound, searched round by round in alternating order:
+(s) xstilts serve, --threads 1 and 2;
 (h) the same in bf16;
-(b) as s, one request at a time (no batches);
-(a) transformers' pipeline in a FastAPI handler.
+(b) as s, one request at a time, no batches;
+(a) transformers' pipeline in a FastAPI handler, OMP_NUM_THREADS 1 and 2.
+Of 1 and 2 the better one counts.
 All have the same weights and cut rows at the same length; before anything is timed, the answers of the pipeline and of bf16 are held
 against ours. The model has to be a classification model whose sentence vector is the first token's, so that a transformers class fits it.
 
@@ -54,7 +54,7 @@ from xstilts.executors.local import environment
 CONNECTIONS = 64
 PARTS = 15  # of a long run
 WAYS = {"s": "xstilts serve", "h": "xstilts serve in bf16", "b": "one request at a time", "a": "pipeline"}
-THREADS = (1, 2)
+NAMES = ("s1", "s2", "h1", "h2", "b1", "a1", "a2")  # way and threads
 
 
 # ---- the servers ----
@@ -268,7 +268,8 @@ def rates_of(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     theirs = requests("/", [{"text": each["text"], "text_pair": each.get("pair")} for each in inputs])
 
     def served(way: str, threads: int) -> AbstractContextManager[int]:
-        return server(words_of(way, half if way == "h" else whole, args.port, spec.max_length, threads), args.port, threads)
+        words = words_of(way, half if way == "h" else whole, args.port, spec.max_length, threads)
+        return server(words, args.port, threads if way == "a" else 1)
 
     def labels(way: str) -> list[str]:
         some = inputs[:: max(1, len(inputs) // 40)]
@@ -281,7 +282,7 @@ def rates_of(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     for way in sorted(set(args.ways) & {"a", "h"}):
         same[way] = sum(map(operator.eq, expected, labels(way)))
         print(f"{WAYS[way]} gives the answer of xstilts serve on {same[way]} of {len(expected)} rows", flush=True)
-    rates: dict[str, list[float]] = {f"{way}{threads}": [] for way in args.ways for threads in THREADS}
+    rates: dict[str, list[float]] = {name: [] for name in NAMES if name[0] in args.ways}
     for number in range(args.rounds):
         for name in list(rates)[:: 1 if number % 2 == 0 else -1]:
             way, threads = name[0], int(name[1])
@@ -289,7 +290,8 @@ def rates_of(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
                 rates[name].append(capacity(args.port, theirs if way == "a" else ours, args.seconds, bound, number))
             where = f"{WAYS[way]}, threads: {threads}"
             print(f"round {number + 1}, {where}: {rates[name][-1]:.0f} a second with p99 within {args.bound_ms:g} ms", flush=True)
-    best = {way: max((f"{way}{threads}" for threads in THREADS), key=lambda name: statistics.median(rates[name])) for way in args.ways}
+    ranked = sorted(rates, key=lambda name: statistics.median(rates[name]))
+    best = {name[0]: name for name in ranked}
     pairs = [(way, other) for way, other in (("s", "a"), ("s", "b"), ("h", "a"), ("h", "s")) if {way, other} <= best.keys()]
     ratios = {f"{way}/{other}": _ratio(rates, best[way], best[other]) for way, other in pairs}
     return {"same": same, "of": len(expected), "rates": rates, "best": best, "ratios": ratios}

@@ -100,6 +100,25 @@ def started(engine: Noting, most: int = 50, bound: float = 0.1) -> tuple[Batcher
     return batcher, ask, outcomes
 
 
+def test_two_threads_compute_two_batches_at_a_time() -> None:
+    both = threading.Barrier(2)
+
+    class Meeting(Noting):
+        def logits(self, made: object) -> Any:
+            both.wait(10)  # breaks where one waits for the other to end
+            return super().logits(made)
+
+    engine, outcomes = Meeting(), list[Any]()
+    engine.gate.set()
+    batcher = Batcher({"t": engine}, 0.1, 50, threads=2)  # type: ignore[dict-item]  # stands in for an engine
+    for text in ("a", "b", "c", "d"):
+        while batcher.waiting:  # taken before the next one comes, so that none are computed together
+            time.sleep(0.001)
+        batcher.submit(Job("t", [Text("", text)], outcomes.append))
+    batcher.end()
+    assert sorted(each.answered[0].pred[0] for each in outcomes) == ["a", "b", "c", "d"]
+
+
 def test_what_waits_is_computed_together_like_with_like() -> None:
     engine = Noting()
     batcher, ask, outcomes = started(engine)

@@ -1257,7 +1257,7 @@ def serve(
     models: Annotated[list[str], typer.Argument(metavar="MODEL...", help=MODEL)],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on (0: any that is free).")] = 8000,
-    threads: Threads = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Batches of an encoder computed at a time, each on a thread of its own.")] = 1,
     latency_ms: Annotated[int, typer.Option(min=1, help="What a batch may take, the wait for the one before it included.")] = 100,
     queue: Annotated[int, typer.Option(min=1, help="Requests that may wait for one encoder; more get 429.")] = 256,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that a request may wait for its turn.")] = 30.0,
@@ -1271,8 +1271,8 @@ def serve(
     """Answer over HTTP: POST /v1/TASK, several tasks in one process, requests of all callers computed together."""
     sizes = {"body": max_body, "characters": max_characters, "queue": queue}
     limits = {**sizes, "latency": latency_ms / 1000, "timeout": timeout, "arrive": arrive}
-    asked = {"models": models, "host": host, "port": port, "limits": limits, "api_key": api_key and str(api_key)}
-    _hand_over("serve", ctx.obj, asked, False, threads)
+    asked = {"models": models, "host": host, "port": port, "limits": limits, "api_key": api_key and str(api_key), "batches": threads}
+    _hand_over("serve", ctx.obj, asked, False, threads=1)
 
 
 @app.command(epilog=ANYWHERE)

@@ -54,7 +54,8 @@ def _serve(asked: Mapping[str, Any]) -> None:
     key = _key(asked["api_key"])
     if key is None and asked["host"] not in ("127.0.0.1", "::1", "localhost"):
         print(f"note: whoever reaches {asked['host']} may ask; --api-key FILE or XSTILTS_API_KEY changes that", file=sys.stderr)
-    serve(load_all(models, asked["threads"], asked["device"]), asked["host"], asked["port"], Limits(**asked["limits"]), key)
+    groups = load_all(models, asked["threads"], asked["device"], asked["batches"])
+    serve(groups, asked["host"], asked["port"], Limits(**asked["limits"]), key, asked["batches"])
 
 
 def _bench(asked: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,20 +207,26 @@ def run_onnx(path: Path, threads: int) -> Padded:
     return run
 
 
-def run_openvino(path: Path, precision: str, threads: int) -> Padded:
-    """The graph in OpenVINO, computed in the named precision, not in what it likes best. Raises ModelError when it is not installed."""
+def run_openvino(path: Path, precision: str, threads: int, streams: int = 1) -> Padded:
+    """The graph in OpenVINO, computed in the named precision, not in what it likes best; `streams` batches at a time.
+
+    Raises ModelError when it is not installed.
+    """
     try:
         import openvino
     except ImportError:
         raise ModelError("OpenVINO is not installed; pip install 'xstilts[deploy]'") from None
     hints = {
-        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision], "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+        "INFERENCE_NUM_THREADS": threads * streams, "NUM_STREAMS": streams,
         "EXECUTION_MODE_HINT": "ACCURACY" if precision == "fp32" else "PERFORMANCE",
     }  # fmt: skip
-    compiled = openvino.Core().compile_model(str(path), "CPU", hints)
+    compiled, local = openvino.Core().compile_model(str(path), "CPU", hints), threading.local()
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        out: NDArray[np.float32] = compiled(dict(inputs))["logits"]
+        if not hasattr(local, "request"):  # one computes one batch at a time
+            local.request = compiled.create_infer_request()
+        out: NDArray[np.float32] = local.request.infer(dict(inputs))["logits"]
         return out
 
     return run
@@ -236,8 +243,10 @@ def run_module(module: nn.Module) -> Padded:
     return run
 
 
-def load_all(models: Sequence[Found], threads: int = 1, device: str = "cpu") -> list[dict[str, Engine]]:
+def load_all(models: Sequence[Found], threads: int = 1, device: str = "cpu", streams: int = 1) -> list[dict[str, Engine]]:
     """The engines by task, a group for each encoder: models of the store whose encoder files are equal share one in memory.
+
+    A batch is computed by `threads`, and `streams` of them at a time.
 
     Raises ModelError, also where two models answer the same task.
     """
@@ -250,7 +259,7 @@ def load_all(models: Sequence[Found], threads: int = 1, device: str = "cpu") -> 
             raise ModelError(f"two models answer {task.name}; serve them on two ports")
         tasks.add(task.name)
         if found.exported:
-            groups[f"{len(groups)}"] = {task.name: load(found, threads, device)}
+            groups[f"{len(groups)}"] = {task.name: load(found, threads, device, streams)}
             continue
         own = f"{spec.precision} {_encoder_hash(found.folder / 'encoder')}"
         if own in shared:
@@ -273,7 +282,7 @@ def _encoder_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def load(found: Found, threads: int = 1, device: str = "cpu") -> Engine:
+def load(found: Found, threads: int = 1, device: str = "cpu", streams: int = 1) -> Engine:
     """The engine that a model asks for: by the format of an export, PyTorch for an entry of the store. Raises ModelError."""
     spec, task = found.spec, found.spec.known_task()
     if device != "cpu" and spec.format in graphs.GRAPHS:
@@ -286,7 +295,7 @@ def load(found: Found, threads: int = 1, device: str = "cpu") -> Engine:
             run = run_onnx(found.folder / graphs.GRAPHS["onnx"], threads)
             return in_graph(run, spec, task, hf.load_tokenizer(found.folder), "onnxruntime")
         case "openvino":
-            run = run_openvino(found.folder / graphs.GRAPHS["openvino"], spec.precision, threads)
+            run = run_openvino(found.folder / graphs.GRAPHS["openvino"], spec.precision, threads, streams)
             return in_graph(run, spec, task, hf.load_tokenizer(found.folder), "openvino")
         case _:
             return in_torch(torch_model(found, task, device), spec, task, device)

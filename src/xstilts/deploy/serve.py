@@ -1,4 +1,4 @@
-"""The HTTP service: one process, one thread of arithmetic an encoder, requests of all callers computed together.
+"""The HTTP service: one process, a queue and some threads of arithmetic an encoder, requests of all callers computed together.
 
 An ASGI layer (`Gate`) turns away what must not come in before anything reads it; FastAPI describes and checks what comes in; the
 batcher computes. Nobody is cut off on the way out: a stop answers what has been taken in.
@@ -441,8 +441,10 @@ class _Server(uvicorn.Server):
                 signal.signal(which, handler)
 
 
-def serve(groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: Limits, key: bytes | None) -> None:
-    """Serve until a signal says stop. `groups` are the heads by task, a group for each encoder.
+def serve(
+    groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: Limits, key: bytes | None, threads: int = 1
+) -> None:
+    """Serve until a signal says stop. `groups` are the heads by task, a group for each encoder, which has `threads` of arithmetic.
 
     Prints one line when it listens, and one when it has stopped: responses that were sent.
     """
@@ -456,7 +458,7 @@ def serve(groups: Sequence[Mapping[str, Engine]], host: str, port: int, limits: 
         engine.answer([_WARM[engine.spec.kind]])
     batchers: dict[str, Batcher] = {}
     for group in groups:
-        batchers |= dict.fromkeys(group, Batcher(group, limits.latency, limits.queue, seen))
+        batchers |= dict.fromkeys(group, Batcher(group, limits.latency, limits.queue, seen, threads))
     state = State(batchers, limits, counts, key)
     app = Gate(application(engines, state), state)
     protocol = type("Protocol", (_Protocol,), {"arrive": limits.arrive})
