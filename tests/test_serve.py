@@ -110,7 +110,8 @@ def test_two_threads_compute_two_batches_at_a_time() -> None:
 
     engine, outcomes = Meeting(), list[Any]()
     engine.gate.set()
-    batcher = Batcher({"t": engine}, 0.1, 50, threads=2)  # type: ignore[dict-item]  # stands in for an engine
+    engines: dict[str, Any] = {"t": engine}
+    batcher = Batcher(engines, 0.1, 50, threads=2)
     for text in ("a", "b", "c", "d"):
         while batcher.waiting:  # taken before the next one comes, so that none are computed together
             time.sleep(0.001)
