@@ -9,6 +9,7 @@ sorted: the same, rows sorted by length first;
 budget: padded batches of rows of like length with a number of tokens in place of a number of rows;
 packed: what `xstilts serve` runs for a model of the store, batches by tokens without padding;
 trimmed: packed, with the embedding rows alone that other rows of these languages touch; a piece that was never seen becomes unknown;
+a layer less: packed, the head on the last layer but one: what leaving that early would save, and lose without being trained for it;
 packed bf16, onnx, onnx int8, openvino, openvino bf16: the same rows in other engines and precisions.
 
 Half of each language's rows say which pieces are kept, the other half is scored and timed in every way. "alone" is the median of one
@@ -40,6 +41,7 @@ from xstilts.deploy import engines, graph
 from xstilts.deploy.engines import BUDGET, Engine, Rows
 from xstilts.deploy.export import export, score
 from xstilts.deploy.find import Found, find, real_rows
+from xstilts.engine import hf
 from xstilts.engine.batch import Columns
 from xstilts.engine.model import Model
 from xstilts.errors import ModelError
@@ -84,11 +86,11 @@ def by_length(made: Columns) -> list[Rows]:
 
 def ways(found: Found, others: Sequence[Example], scratch: Path, data: Path, threads: int) -> list[Way]:
     """All that this machine has; what it lacks is said."""
-    task, spec = found.spec.known_task(), found.spec
-    model = engines.torch_model(found, task)
+    task, spec = found.spec.known_task(), replace(found.spec, precision="fp32")
+    model = engines.torch_model(replace(found, spec=spec), task)
     module = graph.graph_of(found.folder, spec, task)
-    padded = engines.in_graph(engines.run_module(module), replace(spec, precision="fp32"), task, model.tokenizer, "padded")
-    packed = engines.in_torch(model, replace(spec, precision="fp32"), task)
+    padded = engines.in_graph(engines.run_module(module), spec, task, model.tokenizer, "padded")
+    packed = engines.in_torch(model, spec, task)
     whole = _megabytes(model.encoder)
 
     def budget(engine: Engine) -> Callable[[Columns], Iterable[Rows]]:
@@ -98,8 +100,14 @@ def ways(found: Found, others: Sequence[Example], scratch: Path, data: Path, thr
         Way("in order", padded, whole, in_order), Way("sorted", padded, whole, by_length), Way("budget", padded, whole, budget(padded)),
         Way("packed", packed, whole, budget(packed)), trimmed(model, packed, others),
     ]  # fmt: skip
-    half = engines.in_torch(model, replace(spec, precision="bf16"), task)
-    made.append(Way("packed bf16", half, whole, budget(half)))
+    try:
+        made.append(earlier(model, packed))
+    except ModelError as error:
+        print(f"a layer less: {error}", file=sys.stderr)
+    halved = replace(spec, precision="bf16")
+    small = engines.torch_model(replace(found, spec=halved), task)
+    half = engines.in_torch(small, halved, task)
+    made.append(Way("packed bf16", half, _megabytes(small.encoder), budget(half)))
     for name, form in EXPORTS.items():
         folder = scratch / name.replace(" ", "-")
         try:
@@ -129,6 +137,14 @@ def trimmed(model: Model, packed: Engine, others: Sequence[Example]) -> Way:
         "trimmed", engine, _megabytes(encoder), lambda made: engine.batches(made, BUDGET),
         lambda made: replace(made, ids=place[made.ids].astype(made.ids.dtype)),
     )  # fmt: skip
+
+
+def earlier(model: Model, packed: Engine) -> Way:
+    """The packed way without the encoder's last layer."""
+    encoder: Any = copy.deepcopy(model.encoder)
+    hf.take_layers(encoder, range(len(hf.layers(encoder)) - 1))
+    engine = engines.in_torch(Model(encoder.eval(), model.tokenizer, model.heads), packed.spec, packed.task)
+    return Way("a layer less", engine, _megabytes(encoder), lambda made: engine.batches(made, BUDGET))
 
 
 def _megabytes(module: nn.Module) -> float:

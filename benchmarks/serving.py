@@ -1,6 +1,6 @@
 """What `xstilts serve` is worth: its rate against plain ways to serve, a long run under load, several heads on one encoder.
 
-    python benchmarks/serving.py rate MODEL [--bound-ms 100] [--seconds 10] [--rounds 3]
+    python benchmarks/serving.py rate MODEL [--bound-ms 100] [--seconds 10] [--rounds 3] [--ways s,h,b,a]
     python benchmarks/serving.py soak MODEL [--bound-ms 100] [--seconds 900] [--share 0.8] [--rate R]
     python benchmarks/serving.py heads MODEL
     (each with --store DIR, --data DIR, --out FILE for the numbers as JSON)
@@ -9,12 +9,14 @@ MODEL is a finished model of a store (a key, or STUDY:MODEL/INTERMEDIATE/TARGET/
 languages, and come at Poisson times over at most 64 kept connections; latency counts from the time at which a request was due, so that
 a slow server cannot hold back what it is measured by (coordinated omission). The client shares the machine, which should be idle.
 
-rate: the highest rate whose 99th percentile stays within the bound, searched round by round in alternating order, for
+rate: the highest rate whose 99th percentile stays within the bound, searched round by round in alternating order, each with 1 and with 2
+threads, of which the better one counts:
 (s) xstilts serve;
-(b) the same server, one request at a time (no batches);
-(a1, a2) transformers' pipeline in a FastAPI handler, OMP_NUM_THREADS 1 and 2: the better one counts.
-All have the same weights and cut rows at the same length; before anything is timed, the pipeline's answers are held against ours. The
-model has to be a classification model whose sentence vector is the first token's, so that a transformers class fits it.
+(h) the same in bf16;
+(b) as s, one request at a time (no batches);
+(a) transformers' pipeline in a FastAPI handler.
+All have the same weights and cut rows at the same length; before anything is timed, the answers of the pipeline and of bf16 are held
+against ours. The model has to be a classification model whose sentence vector is the first token's, so that a transformers class fits it.
 
 soak: the same search once (or --rate), then a share of that rate for the whole time, in fifteen parts: errors, latency and memory of each,
 and what memory grows by (least squares over the parts after the first, which warms up).
@@ -28,6 +30,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import operator
 import os
 import random
 import re
@@ -37,8 +40,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +53,8 @@ from xstilts.executors.local import environment
 
 CONNECTIONS = 64
 PARTS = 15  # of a long run
-WAYS = {"s": "xstilts serve", "b": "one request at a time", "a1": "pipeline, 1 thread", "a2": "pipeline, 2 threads"}
+WAYS = {"s": "xstilts serve", "h": "xstilts serve in bf16", "b": "one request at a time", "a": "pipeline"}
+THREADS = (1, 2)
 
 
 # ---- the servers ----
@@ -85,10 +89,10 @@ serve.serve(engines.load_all([found]), "127.0.0.1", int(sys.argv[2]), serve.Limi
 """
 
 
-def words_of(way: str, folder: Path, port: int, length: int) -> list[str]:
+def words_of(way: str, folder: Path, port: int, length: int, threads: int) -> list[str]:
     """What Python is called with."""
-    if way == "s":
-        return serve_words([str(folder)], port)
+    if way in ("s", "h"):
+        return serve_words([str(folder)], port, "--threads", str(threads))
     return ["-c", ALONE, str(folder), str(port)] if way == "b" else ["-c", PIPELINE, str(folder), str(port), str(length)]
 
 
@@ -252,38 +256,55 @@ def rates_of(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Rates at an equal 99th percentile, and their ratios."""
     from xstilts.deploy.export import export
 
-    folder, bound = scratch / "model", args.bound_ms / 1000
-    found = find(args.model, args.store, args.data, "cpu")
-    spec = export(found, "torch", "fp32", folder, args.data)
+    bound, found = args.bound_ms / 1000, find(args.model, args.store, args.data, "cpu")
+    whole, half = scratch / "fp32", scratch / "bf16"
+    spec = export(found, "torch", "fp32", whole, args.data)
     if spec.kind != "classify" or not spec.layout:
         sys.exit(f"{args.model}: the pipeline needs a classification model whose sentence vector is the first token's")
+    if "h" in args.ways:
+        export(found, "torch", "bf16", half, args.data)
     inputs: list[Any] = rows_of(found, args.data)
-    plain = [{"text": each["text"], "text_pair": each.get("pair")} for each in inputs]
-    ours, theirs = requests(f"/v1/{spec.task}", [{"inputs": [each]} for each in inputs]), requests("/", plain)
-    some = range(0, len(inputs), max(1, len(inputs) // 40))
-    with server(words_of("s", folder, args.port, spec.max_length), args.port):
-        expected = [post(args.port, f"/v1/{spec.task}", {"inputs": [inputs[n]]})["answers"][0]["label"] for n in some]
-    with server(words_of("a1", folder, args.port, spec.max_length), args.port):
-        same = sum(post(args.port, "/", plain[n])["label"] == label for n, label in zip(some, expected, strict=True))
-    print(f"the pipeline gives our answer on {same} of {len(some)} rows", flush=True)
-    rates: dict[str, list[float]] = {way: [] for way in WAYS}
+    ours = requests(f"/v1/{spec.task}", [{"inputs": [each]} for each in inputs])
+    theirs = requests("/", [{"text": each["text"], "text_pair": each.get("pair")} for each in inputs])
+
+    def served(way: str, threads: int) -> AbstractContextManager[int]:
+        return server(words_of(way, half if way == "h" else whole, args.port, spec.max_length, threads), args.port, threads)
+
+    def labels(way: str) -> list[str]:
+        some = inputs[:: max(1, len(inputs) // 40)]
+        with served(way, 1):
+            if way == "a":
+                return [post(args.port, "/", {"text": each["text"], "text_pair": each.get("pair")})["label"] for each in some]
+            return [post(args.port, f"/v1/{spec.task}", {"inputs": [each]})["answers"][0]["label"] for each in some]
+
+    expected, same = labels("s"), {}
+    for way in sorted(set(args.ways) & {"a", "h"}):
+        same[way] = sum(map(operator.eq, expected, labels(way)))
+        print(f"{WAYS[way]} gives the answer of xstilts serve on {same[way]} of {len(expected)} rows", flush=True)
+    rates: dict[str, list[float]] = {f"{way}{threads}": [] for way in args.ways for threads in THREADS}
     for number in range(args.rounds):
-        for way in list(WAYS)[:: 1 if number % 2 == 0 else -1]:
-            with server(words_of(way, folder, args.port, spec.max_length), args.port, 2 if way == "a2" else 1):
-                rates[way].append(capacity(args.port, ours if way in "sb" else theirs, args.seconds, bound, number))
-            print(f"round {number + 1}, {WAYS[way]}: {rates[way][-1]:.0f} a second with p99 within {args.bound_ms:g} ms", flush=True)
-    middle = {way: statistics.median(each) for way, each in rates.items()}
-    best = max(("a1", "a2"), key=middle.__getitem__)
-    ratios = {}
-    for other in (best, "b"):
-        own = sorted(s / o for s, o in zip(rates["s"], rates[other], strict=True) if o)
-        if len(own) < args.rounds:
-            print(f"{WAYS[other]}: held no rate within the bound in {args.rounds - len(own)} rounds, which have no ratio")
-        if own:
-            ratios[other] = [statistics.median(own), own[0], own[-1]]
-            spread = f"{ratios[other][0]:.2f} ({own[0]:.2f} to {own[-1]:.2f} over {len(own)} rounds)"
-            print(f"xstilts serve / {WAYS[other]}: {spread}")
-    return {"same": same, "of": len(some), "rates": rates, "ratios": ratios}
+        for name in list(rates)[:: 1 if number % 2 == 0 else -1]:
+            way, threads = name[0], int(name[1])
+            with served(way, threads):
+                rates[name].append(capacity(args.port, theirs if way == "a" else ours, args.seconds, bound, number))
+            where = f"{WAYS[way]}, threads: {threads}"
+            print(f"round {number + 1}, {where}: {rates[name][-1]:.0f} a second with p99 within {args.bound_ms:g} ms", flush=True)
+    best = {way: max((f"{way}{threads}" for threads in THREADS), key=lambda name: statistics.median(rates[name])) for way in args.ways}
+    pairs = [(way, other) for way, other in (("s", "a"), ("s", "b"), ("h", "a"), ("h", "s")) if {way, other} <= best.keys()]
+    ratios = {f"{way}/{other}": _ratio(rates, best[way], best[other]) for way, other in pairs}
+    return {"same": same, "of": len(expected), "rates": rates, "best": best, "ratios": ratios}
+
+
+def _ratio(rates: Mapping[str, Sequence[float]], one: str, other: str) -> list[float]:
+    """Median, smallest and largest over the rounds, printed; empty where the other never held a rate."""
+    own = sorted(mine / theirs for mine, theirs in zip(rates[one], rates[other], strict=True) if theirs)
+    what = f"{WAYS[one[0]]} ({one[1]}) / {WAYS[other[0]]} ({other[1]})"
+    if len(own) < len(rates[other]):
+        print(f"{what}: the latter held no rate within the bound in {len(rates[other]) - len(own)} rounds, which have no ratio")
+    if not own:
+        return []
+    print(f"{what}: {statistics.median(own):.2f} ({own[0]:.2f} to {own[-1]:.2f} over {len(own)} rounds)")
+    return [statistics.median(own), own[0], own[-1]]
 
 
 def soak(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
@@ -364,6 +385,7 @@ def main() -> None:
     parser.add_argument("--bound-ms", type=float, default=100.0)
     parser.add_argument("--seconds", type=float, help="rate: of one measurement (10); soak: of all of it (900)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--ways", type=lambda text: text.split(","), default=list(WAYS), help="of rate: some of s,h,b,a")
     parser.add_argument("--share", type=float, default=0.8)
     parser.add_argument("--rate", type=float, help="requests a second that count as the capacity, in place of a search")
     parser.add_argument("--port", type=int, default=8765)

@@ -66,6 +66,17 @@ def test_stages_that_several_stand_on_are_counted_once_and_shared_out() -> None:
     assert own["pos", "nli"].alone.kilowatt_hours(100.0) == pytest.approx(42 * 100 / 3.6e6)
 
 
+def test_memory_is_the_largest_of_a_stage_and_that_of_the_gpu_stands_beside_it() -> None:
+    made = cells(("none",), ("nli",))
+    known = manifests(made)
+    (here, _), (there, _) = (lineage(cell.predict) for cell in made)
+    known[here.key]["facts"] = {"tokens": 1, "examples": 1, "peak_mb": 200.0, "gpu_mb": 2048.0}
+    known[there.key]["facts"] = {"tokens": 1, "examples": 1, "peak_mb": 500.0, "gpu_mb": 1024.0}
+    found = costs(made, known, {}, [])
+    assert (found.total.megabytes, found.total.gpu_megabytes) == (500.0, 2048.0)
+    assert costs(made, manifests(made), {}, []).total.gpu_megabytes is None
+
+
 def test_what_is_not_known_is_said() -> None:
     made = cells()
     known = manifests(made)

@@ -105,6 +105,10 @@ def test_the_words_say_what_was_planted_and_no_more() -> None:
     assert "no official MLPerf result" in said and "m, none → u: not to be served" in said and "not idle" not in said
     only = [row for row in table_of(0.005)["compared"] if row["second"] != "slow"]
     assert "costs nothing at serving" in words(serving.served({**table_of(0.005), "compared": only}, STEPS))[0]
+    even = table_of(0.005)
+    for row in even["measured"]:
+        row["cells"][1:] = [{**row["cells"][0], "language": code, "tokens": 9.0} for code in ("de", "fi", "ja")]
+    assert "m on t: no language takes longer than English" in " ".join(words(serving.served(even, STEPS)))
     # on the front: the best score, in the faster engine (equal speed, so that lower scores are beaten)
     assert [(m.intermediate, m.engine) for m in serving.front(found.measured)] == [("slow", "onnx")]
     whole = dict(tables(found))

@@ -88,6 +88,18 @@ def test_the_graph_over_padded_rows_is_the_engine_over_packed_ones(store: Path, 
         torch.testing.assert_close(own, study)
 
 
+@pytest.mark.parametrize("kind", ["classify", "tag"])
+def test_matrices_that_are_rounded_once_give_the_bits_of_autocast(store: Path, keys: dict[str, str], kind: str) -> None:
+    found = found_in(store, keys[kind])
+    halved, of = replace(found, spec=replace(found.spec, precision="bf16")), found.spec.known_task()
+    whole, half = engines.torch_model(found, of), engines.torch_model(halved, of)
+    assert {p.dtype for p in whole.encoder.parameters()} == {torch.float32}
+    assert {p.dtype for name, p in half.encoder.named_parameters() if "dense" in name} == {torch.bfloat16}
+    once, anew = (engines.in_torch(model, halved.spec, of) for model in (half, whole))
+    made = once.encode(real_rows(found, DATA, ROWS)["ja"])
+    assert all(map(torch.equal, once.logits(made), anew.logits(made)))
+
+
 def test_padded_batches_hold_rows_of_like_length() -> None:
     lengths = np.array([3, 40, 5, 41, 9, 100])
     batches = list(engines._alike(np.arange(6), lengths))

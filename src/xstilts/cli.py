@@ -1069,7 +1069,7 @@ def submit(
     left = [target for target in made.study.targets if target not in FORMS]
     there = {name.rpartition(".")[0] for each in written for name in each.files}
     lacking = {
-        each.name: [name for task in each.tasks for code in each.languages[task] if (name := f"{task}/test-{code}") not in there]
+        each.name: [name for part in each.tasks for code in each.languages[part] if (name := f"{part}/test-{code}") not in there]
         for each in BENCHMARKS.values()
     }
     if json_:

@@ -349,6 +349,9 @@ def _check_values(study: Study) -> None:
             raise StudyError(f"encoders.{name}: give exactly one of path, hub and pretrain")
         if encoder.pretrain and encoder.series:
             raise StudyError(f"encoders.{name}.series: that is read from the pretraining config; leave it out")
+        if encoder.pretrain and (encoder.pool != "auto" or encoder.layer != -1):
+            key = "pool" if encoder.pool != "auto" else "layer"
+            raise StudyError(f"encoders.{name}.{key}: that of the pretraining config holds; leave it out, or name the finished encoder by path")
         if encoder.hub and not re.fullmatch(r"[0-9a-f]{40}", encoder.revision):
             raise StudyError(f'encoders.{name}.revision: pin the full commit (40 hexadecimal digits), got "{encoder.revision}"')
     for place, asked in enumerate(study.answers):

@@ -28,29 +28,34 @@ OPERATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """A sum over stages; `operations` is None where a model's size is not known, `megabytes` (the largest) where no stage has said it."""
+    """A sum over stages; `operations` is None where a model's size is not known. Of memory the largest, None where no stage has said it."""
 
     stages: float = 0.0
     seconds: float = 0.0
     tokens: float = 0.0
     operations: float | None = 0.0
-    megabytes: float | None = None
+    megabytes: float | None = None  # of the process
+    gpu_megabytes: float | None = None  # of tensors on the GPU
 
     def plus(self, other: Spent, share: float = 1.0) -> Spent:
         """The sum with a share of another."""
-        peaks = [peak for peak in (self.megabytes, other.megabytes) if peak is not None]
         known = self.operations is not None and other.operations is not None
         return Spent(
             self.stages + share * other.stages,
             self.seconds + share * other.seconds,
             self.tokens + share * other.tokens,
             (self.operations or 0.0) + share * (other.operations or 0.0) if known else None,
-            max(peaks, default=None),
+            _larger(self.megabytes, other.megabytes),
+            _larger(self.gpu_megabytes, other.gpu_megabytes),
         )
 
     def kilowatt_hours(self, watts: float) -> float:
         """Energy, at an assumed power of a worker while a stage runs."""
         return self.seconds * watts / 3.6e6
+
+
+def _larger(one: float | None, other: float | None) -> float | None:
+    return max((peak for peak in (one, other) if peak is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +136,8 @@ def _spent(stage: Stage, manifest: Mapping[str, Any], shapes: Mapping[str, Shape
     if isinstance(stage, Train | Predict):
         shape = shapes.get(root(stage).key)
         operations = None if shape is None else needs.done(stage, shape, facts)
-    peak = facts.get("peak_mb")
-    return Spent(1.0, float(manifest["seconds"]), float(facts.get("tokens", 0.0)), operations, None if peak is None else float(peak))
+    peak, on_gpu = (None if facts.get(name) is None else float(facts[name]) for name in ("peak_mb", "gpu_mb"))
+    return Spent(1.0, float(manifest["seconds"]), float(facts.get("tokens", 0.0)), operations, peak, on_gpu)
 
 
 def offers(cells: Sequence[CellCost], gains: Iterable[Gain], baseline: str = BASELINE) -> tuple[Offer, ...]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from xstilts.deploy import graph as graphs
@@ -137,7 +137,7 @@ def _split(out: Tensor, batch: Batch) -> list[Tensor]:
 
 
 def torch_model(found: Found, task: Task, device: str = "cpu") -> Model:
-    """Encoder, tokenizer and the one head. Raises ModelError."""
+    """Encoder, tokenizer and the one head, ready for `in_torch` in the precision of their spec. Raises ModelError."""
     if found.exported:
         encoder, head = graphs.torch_parts(found.folder, found.spec, task)
         tokenizer = hf.load_tokenizer(found.folder)
@@ -145,7 +145,16 @@ def torch_model(found: Found, task: Task, device: str = "cpu") -> Model:
         encoder = hf.load_encoder(found.folder / "encoder")
         head, tokenizer = load_head(found.folder, encoder, task), hf.load_tokenizer(found.folder / "encoder")
     moved: Any = encoder
-    return Model(moved.to(device).eval(), tokenizer, {task.name: head.to(device).eval()})
+    return Model(_ready(moved, found.spec, device), tokenizer, {task.name: _ready(head, found.spec, device)})
+
+
+def _ready(module: nn.Module, spec: Spec, device: str) -> Any:
+    """On its device, matrices as autocast would round them: once, and not anew for every batch. The answers are the same bits."""
+    if spec.precision == "bf16":
+        for part in module.modules():
+            if isinstance(part, nn.Linear):
+                part.bfloat16()
+    return module.to(device).eval()
 
 
 # ---- padded graphs ----
@@ -216,7 +225,7 @@ def run_openvino(path: Path, precision: str, threads: int) -> Padded:
     return run
 
 
-def run_module(module: torch.nn.Module) -> Padded:
+def run_module(module: nn.Module) -> Padded:
     """A module asked with padded rows."""
 
     def run(inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -243,11 +252,11 @@ def load_all(models: Sequence[Found], threads: int = 1, device: str = "cpu") -> 
         if found.exported:
             groups[f"{len(groups)}"] = {task.name: load(found, threads, device)}
             continue
-        own = _encoder_hash(found.folder / "encoder")
+        own = f"{spec.precision} {_encoder_hash(found.folder / 'encoder')}"
         if own in shared:
             base = shared[own]
-            head = load_head(found.folder, base.encoder, task).to(device).eval()
-            shared[own] = Model(base.encoder, base.tokenizer, {**base.heads, task.name: head})
+            head = load_head(found.folder, base.encoder, task)
+            shared[own] = Model(base.encoder, base.tokenizer, {**base.heads, task.name: _ready(head, spec, device)})
         else:
             shared[own] = torch_model(found, task, device)
         groups.setdefault(own, {})[task.name] = in_torch(shared[own], spec, task, device)

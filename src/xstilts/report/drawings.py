@@ -182,7 +182,7 @@ def _sizes(view: View, target: str) -> Drawing | None:
     if len({sizes[model] for model in models}) < 2:
         return None
     rows: list[dict[str, str | float]] = []
-    ladder = {model: f"ladder {number}" for number, alike in enumerate(view.ladders) for model in alike}
+    ladder = {model: f"ladder {place}" for place, alike in enumerate(view.ladders) for model in alike}
     for step in view.steps:
         for model in models:
             if (level := view.levels.get((model, step, target, ""))) is not None:
@@ -289,7 +289,7 @@ def _served(view: View, target: str) -> Drawing | None:
         for m in measured
     ]
     ways = list(dict.fromkeys(str(row["way"]) for row in rows))
-    color = alt.Color("way:N", scale=alt.Scale(domain=ways, range=[COLOURS[f"s{number % 8}"] for number in range(len(ways))]))
+    color = alt.Color("way:N", scale=alt.Scale(domain=ways, range=[COLOURS[f"s{place % 8}"] for place in range(len(ways))]))
     shape = _steps(view, (m.intermediate for m in measured))[1]
     x = alt.X("latency:Q", title="latency of one sentence at a time, ms (p50)", scale=alt.Scale(type="log", nice=False, padding=14))
     y = alt.Y("score:Q", title=None, scale=alt.Scale(zero=False))

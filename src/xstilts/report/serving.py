@@ -159,6 +159,9 @@ def _of_languages(found: Served) -> str:
         if engine != rows[0].engine:
             continue
         top = max(own, key=lambda row: row.time[0])
+        if top.language == top.first:
+            parts.append(f"{model} on {target}: no language takes longer than {name(top.first)}")
+            continue
         parts.append(
             f"{model} on {target}: {name(top.language)} takes {_times(top.tokens)} times the tokens of {name(top.first)}, "
             f"{_spread(top.latency)} times the latency and {_spread(top.time)} times the time"

@@ -20,7 +20,7 @@ FORGETTING = (
     *("study", "model", "intermediate", "target", "task", "metric", "before", "after", "change", "low", "high", "p", "interval", "seeds"),
     "same_data",
 )
-COSTS = ("study", "model", "intermediate", "target", "part", "stages", "seconds", "tokens", "operations", "megabytes")
+COSTS = ("study", "model", "intermediate", "target", "part", "stages", "seconds", "tokens", "operations", "megabytes", "gpu_megabytes")
 
 
 def write_languages(report: Report, path: Path) -> None:
@@ -44,7 +44,7 @@ def write_costs(report: Report, path: Path) -> None:
     rows = [
         (
             *(report.facts.study, cell.model, cell.intermediate, cell.target, part),
-            *(spent.stages, spent.seconds, spent.tokens, _or(spent.operations), _or(spent.megabytes)),
+            *(spent.stages, spent.seconds, spent.tokens, *map(_or, (spent.operations, spent.megabytes, spent.gpu_megabytes))),
         )
         for cell in report.spent.cells
         for part, spent in (("alone", cell.alone), ("shared", cell.shared))

@@ -10,7 +10,7 @@ from xstilts.analysis.compare import Comparison
 from xstilts.analysis.cost import OPERATIONS
 from xstilts.analysis.forgetting import SOURCE as FORGETTING_SOURCE
 from xstilts.analysis.stability import counted
-from xstilts.analysis.transfer import BASELINE
+from xstilts.analysis.transfer import BASELINE, Gain
 from xstilts.report import serving
 from xstilts.report.facts import Report
 from xstilts.report.view import View, name
@@ -55,10 +55,9 @@ def table(report: Report) -> str:
                 elif gain is None:
                     cells.append(number(level.score.estimate))
                 else:
-                    mark = "=" if gain.same_data else "*" if gain.gain.sure and gain.gain.sign else ""
-                    cells.append(f"{number(level.score.estimate)} {signed(gain.gain.estimate)} ±{half(gain.gain)}{mark}")
+                    cells.append(f"{number(level.score.estimate)} {_marked(gain)}")
             mean = view.means.get((model, step, False))
-            cells.append(f"{signed(mean.gain.estimate)} ±{half(mean.gain)}" if mean else "")
+            cells.append(_marked(mean) if mean else "")
             rows.append(cells)
         title = f"{report.facts.study}, {model}: score, gain over {BASELINE} ±95 % (mean over languages)"
         blocks.append("\n".join((title, *_aligned([head, *rows]))))
@@ -71,6 +70,11 @@ def table(report: Report) -> str:
     if report.missing:
         lines.append(f"{len(report.missing)} of {report.cells} cells are missing")
     return "\n".join(lines)
+
+
+def _marked(row: Gain) -> str:
+    mark = "=" if row.same_data else "*" if row.gain.sure and row.gain.sign else ""
+    return f"{signed(row.gain.estimate)} ±{half(row.gain)}{mark}"
 
 
 def comparison(found: Comparison, one: str, other: str) -> str:
@@ -266,20 +270,26 @@ def cost_words(report: Report) -> str:
 def cost_table(report: Report) -> list[list[str]]:
     """A head and a line for each model, choice and target."""
     watts = report.facts.watts
-    head = ["model", "intermediate", "target", "time alone", "shared", "tokens alone", "operations", "memory", *(["kWh"] if watts else [])]
+    on_gpu = any(cell.alone.gpu_megabytes is not None for cell in report.spent.cells)
+    head = ["model", "intermediate", "target", "time alone", "shared", "tokens alone", "operations", "memory"]
     return [
-        head,
+        [*head, *(["on the GPU"] if on_gpu else []), *(["kWh"] if watts else [])],
         *(
             [
                 *(cell.model, cell.intermediate, cell.target, duration(cell.alone.seconds), duration(cell.shared.seconds)),
                 amount(cell.alone.tokens),
                 "not known" if cell.alone.operations is None else amount(cell.alone.operations),
-                "not known" if cell.alone.megabytes is None else f"{cell.alone.megabytes / 1024:.2f} GB",
+                _gigabytes(cell.alone.megabytes),
+                *([_gigabytes(cell.alone.gpu_megabytes)] if on_gpu else []),
                 *([f"{cell.alone.kilowatt_hours(watts):.3g}"] if watts else []),
             ]
             for cell in report.spent.cells
         ),
     ]
+
+
+def _gigabytes(megabytes: float | None) -> str:
+    return "not known" if megabytes is None else f"{megabytes / 1024:.2f} GB"
 
 
 def stability_words(report: Report) -> str:

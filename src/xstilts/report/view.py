@@ -114,8 +114,8 @@ class View:
         """What was read, by task: training rows first."""
         order = {part: place for place, part in enumerate(PARTS)}
         reads = sorted(self.report.facts.rows, key=lambda read: order[read.rows.part])
-        names = dict.fromkeys(read.rows.task for read in self.report.facts.rows)
-        return {name: tuple(read for read in reads if read.rows.task == name) for name in names}
+        tasks = dict.fromkeys(read.rows.task for read in self.report.facts.rows)
+        return {task: tuple(read for read in reads if read.rows.task == task) for task in tasks}
 
     @cached_property
     def groups(self) -> Mapping[tuple[str, str, str, str, str, str], Group]:
