@@ -28,7 +28,7 @@ def judged(
     results: Results, claims: Claims | None = None, seen: Mapping[str, Mapping[str, str]] | None = None, resamples: int = 300
 ) -> dict[str, Finding]:
     samples = draw(results, task_of, np.random.default_rng(0), resamples)
-    found = judge(claims or own_claims(), results, samples, task_of, np.random.default_rng(1), seen, resamples=resamples)
+    found = judge(claims or own_claims(), results, samples, np.random.default_rng(1), seen, resamples=resamples)
     return {finding.claim.id: finding for finding in found}
 
 
@@ -108,7 +108,7 @@ def test_an_effect_is_the_gain_of_the_report(planted: Planted) -> None:
     results = planted(9.0)
     samples = draw(results, task_of, np.random.default_rng(0), 300)
     gains = {row.intermediate: row.gain for row in transfer_of(samples).gains if not row.target}
-    found = judge(own_claims(), results, samples, task_of, np.random.default_rng(1), resamples=300)
+    found = judge(own_claims(), results, samples, np.random.default_rng(1), resamples=300)
     effects = next(finding.effects for finding in found if finding.claim.id == "1")
     assert [effect.interval for effect in effects] == [gains[name] for name in SINGLES]
 
@@ -243,7 +243,7 @@ def test_design_is_present_or_absent() -> None:
     assert found["10"].found.endswith("lacking: choose tag")
     samples = draw(results, task_of, np.random.default_rng(0), 50)
     sources = {"m": "FacebookAI/xlm-roberta-large"}
-    again = judge(own_claims(), results, samples, task_of, np.random.default_rng(1), sources=sources, resamples=50)
+    again = judge(own_claims(), results, samples, np.random.default_rng(1), sources=sources, resamples=50)
     assert next(each for each in again if each.claim.id == "7").verdict == "present"
 
 

@@ -84,7 +84,7 @@ class Result:
     cell: CellLike
     items: tuple[Items, ...]
     groups: tuple[str, ...]  # distinct groups, sorted; results of one target and language share this tuple
-    group_of: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N], index into groups
+    group_of: np.ndarray[tuple[int], np.dtype[np.int64]]  # [N], index into groups; shared like them
     alone: int | None = None  # where the score alone is known, not its items: the rows it is said to be over (0: not said)
     answers: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None  # [N], index into names; None where an item has not one answer
     names: tuple[str, ...] = ()  # distinct answers of the target and language, whatever the model
@@ -198,8 +198,9 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     preds, rankings = [], []
     for path in paths:
         # Where all bytes before the answers are the same, so are ids, groups and gold answers: they need not be decoded again.
-        alike = _begins(path, before)
-        table = read_predictions(path, answers if alike else (*_COLUMNS[:-1], *answers))
+        content = _content(path)
+        alike = bool(before) and content.startswith(before)
+        table = _table(path, content, answers if alike else (*_COLUMNS[:-1], *answers))
         if table.num_rows != size or not (alike or table.select(["id", "gold"]).equals(first.select(["id", "gold"]))):
             raise ScoreError(f"{path}: rows differ from those of {first_path}, both {task.name} in {first_cell.language}")
         preds.append(table.column("pred"))
@@ -207,7 +208,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
     whole = pa.chunked_array([chunk for column in preds for chunk in column.chunks])
     own = zip(first.column("group").to_pylist(), first.column("id").to_pylist(), strict=True)
     groups, group_of = np.unique(np.array([group or id_ for group, id_ in own], dtype=np.str_), return_inverse=True)
-    names = tuple(groups.tolist())
+    names, group_of = tuple(groups.tolist()), group_of.astype(np.int64)
     try:
         gold, pred = _repeated(_ragged(first.column("gold")), len(paths)), _ragged(whole)
         together = [metric.function(gold, pred) for metric in metrics.for_task(task, first_cell.language)]
@@ -226,7 +227,7 @@ def _score_together(pairs: Sequence[tuple[CellLike, Path]], task_of: TaskOf) -> 
                 for items in together
             ),
             names,
-            group_of.astype(np.int64),
+            group_of,
             answers=pred.codes[start[path] : start[path] + size] if single else None,
             names=pred.names if single else (),
             ids=ids,
@@ -262,14 +263,28 @@ def write_predictions(
 
 def read_predictions(path: Path, columns: Sequence[str] = _COLUMNS) -> pa.Table:
     """The table of one prediction file: id, group, gold, pred (the last two are lists), or other columns. Raises ScoreError."""
+    return _table(path, _content(path), columns)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ScoreError:
+    return ScoreError(f"{path}: cannot be read as predictions ({error}); remove the entry's folder and run again")
+
+
+def _table(path: Path, content: bytes, columns: Sequence[str]) -> pa.Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            table = file.read(columns=list(columns), use_threads=False)
+        table = pq.ParquetFile(pa.BufferReader(content), pre_buffer=False).read(columns=list(columns), use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise ScoreError(f"{path}: cannot be read as predictions ({error}); remove the entry's folder and run again") from error
+        raise _unreadable(path, error) from error
     absent = [name for name in columns if name not in table.column_names]
     if absent:
         raise ScoreError(f"{path}: no column {', '.join(absent)}; it is not a prediction file of this version")
@@ -293,14 +308,6 @@ def _before_answers(path: Path) -> bytes:
         begin = min(answers.data_page_offset, answers.dictionary_page_offset or answers.data_page_offset)
     with path.open("rb") as file:
         return file.read(begin)
-
-
-def _begins(path: Path, before: bytes) -> bool:
-    try:
-        with path.open("rb") as file:
-            return bool(before) and file.read(len(before)) == before
-    except OSError:
-        return False  # reading the table says why
 
 
 def ranked(task: Task) -> bool:

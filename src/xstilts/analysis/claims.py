@@ -20,12 +20,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xstilts.analysis.transfer import BASELINE, Contrast, Sample, Weights, draw, language_mean, mean_of, minus, same_languages
+from xstilts.analysis.transfer import BASELINE, Contrast, Sample, Weights, draw_part, language_mean, mean_of, minus, same_languages
 from xstilts.canon import unit_hash
 from xstilts.errors import DataError, StudyError, nearest
 from xstilts.imports import MARK
-from xstilts.metrics import Items
-from xstilts.scores import CellLike, Result, Results, TaskOf
+from xstilts.scores import CellLike, Results
 from xstilts.stages import STRICT, Choose, Merge, Start, Train, lineage
 from xstilts.stats import LEVEL, MIN_SEEDS, RESAMPLES, Floats, Interval, holm
 from xstilts.study import UNTUNED, told
@@ -295,7 +294,6 @@ def judge(
     claims: Claims,
     results: Results,
     samples: Sequence[Sample],
-    task_of: TaskOf,
     rng: np.random.Generator,
     seen: Mapping[str, Mapping[str, str]] | None = None,
     sources: Mapping[str, str] | None = None,
@@ -311,7 +309,7 @@ def judge(
     by_model: dict[str, list[CellLike]] = {}
     for cell in cells:
         by_model.setdefault(cell.model, []).append(cell)
-    halves = cache(partial(_halves, results, task_of, rng, resamples))
+    halves = cache(partial(_halves, samples, rng, resamples))
     models = [
         _Model(name, tuple(own), samples, (seen or {}).get(name, {}), claims.instead, halves)
         for name, own in by_model.items()
@@ -541,7 +539,7 @@ class _Model:
             raise _Untestable(f"{sample.task.name}: too few items to find the best choice on one half")
         out = []
         for here, other in (halves, halves[::-1]):
-            pick = best_by_others(np.stack([other.contrast(own).values for own in weights.values()]))
+            pick = best_by_others(np.stack([other.scores(own) for own in weights.values()]))
             scored = [here.contrast(own) for own in weights.values()]
             per_seed = np.array([scored[choice].values[seed] for seed, choice in enumerate(pick)])
             sampled = np.stack([scored[choice].sampled[:, seed] for seed, choice in enumerate(pick)], axis=1)
@@ -567,43 +565,15 @@ def best_by_others(values: Floats) -> list[int]:
     return [int(choice) for choice in rest.argmax(axis=0)]
 
 
-def _halves(results: Results, task_of: TaskOf, rng: np.random.Generator, resamples: int) -> Mapping[str, tuple[Sample, Sample]]:
+def _halves(samples: Sequence[Sample], rng: np.random.Generator, resamples: int) -> Mapping[str, tuple[Sample, Sample]]:
     """Every target's items in two halves by a hash of the group, each with draws of its own."""
-    drawn = []
-    for second in (False, True):
-        cut: dict[tuple[str, ...], _Cut] = {}
-        kept = []
-        for result in results.results:
-            if result.alone is not None:
-                continue
-            if result.groups not in cut:
-                cut[result.groups] = _cut(result.groups, second)
-            if cut[result.groups].names:
-                kept.append(_half(result, cut[result.groups]))
-        drawn.append({sample.task.name: sample for sample in draw(Results(tuple(kept), results.missing), task_of, rng, resamples)})
-    first, other = drawn
+    drawn = (draw_part(samples, partial(_in_half, second), rng, resamples) for second in (False, True))
+    first, other = ({sample.task.name: sample for sample in half} for half in drawn)
     return {name: (first[name], other[name]) for name in first if name in other}
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """One half of some groups."""
-
-    keep: np.ndarray[tuple[int], np.dtype[np.bool_]]  # [groups]
-    number: np.ndarray[tuple[int], np.dtype[np.int64]]  # [groups], place among those that are kept
-    names: tuple[str, ...]  # of those that are kept; results of one target and language share this tuple
-
-
-def _cut(groups: tuple[str, ...], second: bool) -> _Cut:
-    keep = np.array([(unit_hash(name, "claims") >= 0.5) == second for name in groups])
-    return _Cut(keep, np.cumsum(keep) - 1, tuple(name for name, kept in zip(groups, keep.tolist(), strict=True) if kept))
-
-
-def _half(result: Result, cut: _Cut) -> Result:
-    """The result on the items of the groups that are kept."""
-    items = cut.keep[result.group_of]
-    half = tuple(Items(each.metric, each.num[items], each.den[items]) for each in result.items[:1])
-    return Result(result.cell, half, cut.names, cut.number[result.group_of[items]])
+def _in_half(second: bool, group: str) -> bool:
+    return (unit_hash(group, "claims") >= 0.5) == second
 
 
 def _missing(sample: Sample, model: str, step: str) -> list[str]:

@@ -80,7 +80,7 @@ def compare(one: Plan, other: Plan, find: Find, task_of: TaskOf, rng: np.random.
                     if why := _lacking(sample, here, there):
                         left_out.append(f"{what} of {name} after {step} ({model}), {language or 'mean'}: {why}")
                         continue
-                    values = (float(sample.contrast(here).values.mean()), float(sample.contrast(there).values.mean()))
+                    values = (float(sample.scores(here).mean()), float(sample.scores(there).mean()))
                     apart = sample.interval(minus(there, here))
                     same_rows = all(rows[0][model, name, code] == rows[1][model, name, code] for code in own)
                     same = any(sample.same_data(f"{side} {model}", step) for side in SIDES)

@@ -59,7 +59,7 @@ def forgetting(
         if not sample.has(change):
             left_out.append(f"forgetting of {each.task} by {each.target} after {each.intermediate} ({each.model}): cells are missing")
             continue
-        was, now = (float(sample.contrast(weights).values.mean()) for weights in (before, after))
+        was, now = (float(sample.scores(weights).mean()) for weights in (before, after))
         interval = sample.interval(change)
         found.append(Kept(each.model, each.intermediate, each.target, each.task, sample.metric, was, now, interval, each.same_data))
     return tuple(found), tuple(left_out)

@@ -123,5 +123,4 @@ def _fit(sample: Sample, contrasts: Sequence[Weights], x: np.ndarray[tuple[int],
         return None
     if len({sample.seeds(weights) for weights in contrasts}) > 1:
         return None
-    found = [sample.contrast(weights) for weights in contrasts]
-    return mixed(np.stack([each.values for each in found]), x, any(each.trained for each in found))
+    return mixed(np.stack([sample.scores(weights) for weights in contrasts]), x, any(map(sample.trained, contrasts)))

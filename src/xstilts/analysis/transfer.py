@@ -8,7 +8,7 @@ resampled once for all its cells, and a contrast with a missing cell is not comp
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import log2
@@ -159,6 +159,50 @@ class Transfer:
     beyond: tuple[Beyond, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Cells whose items are resampled together, with what they count in each group of items."""
+
+    places: tuple[Place, ...]
+    owned: tuple[tuple[str, ...], ...]  # the groups of each cell
+    names: tuple[str, ...]  # of all groups, sorted
+    num: Floats  # [G, K]
+    den: Floats  # [G, K]
+    values: Floats  # [K] scores on all items
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> Sums:
+        """Parallel languages share their groups; where some lack a group it counts nothing for them."""
+        names = tuple(sorted({name for own in {r.groups for r in results} for name in own}))
+        number = {name: i for i, name in enumerate(names)}
+        moved = {own: np.array([number[name] for name in own], dtype=np.int64) for own in {r.groups for r in results}}
+        sums = [by_group(r.headline, moved[r.groups][r.group_of], len(names)) for r in results]
+        num, den = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
+        values = np.array([r.headline.value for r in results])
+        return cls(tuple(_place(r.cell) for r in results), tuple(r.groups for r in results), names, num, den, values)
+
+    def part(self, kept: Collection[str]) -> Sums | None:
+        """The same on some of the groups, of the cells that have any of them; None where there is none."""
+        some = {own: any(name in kept for name in own) for own in set(self.owned)}
+        columns = [column for column, own in enumerate(self.owned) if some[own]]
+        if not columns:
+            return None
+        rows = [row for row, name in enumerate(self.names) if name in kept]
+        num, den = (side[np.ix_(rows, columns)] for side in (self.num, self.den))
+        above, below = num.sum(axis=0), den.sum(axis=0)
+        values = 100.0 * np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+        return Sums(
+            tuple(self.places[column] for column in columns),
+            tuple(self.owned[column] for column in columns),
+            tuple(self.names[row] for row in rows),
+            num, den, values,
+        )  # fmt: skip
+
+
+def _place(cell: CellLike) -> Place:
+    return cell.model, cell.intermediate, cell.language, cell.seed
+
+
 @dataclass(frozen=True)
 class Sample:
     """The cells of one target with their bootstrap samples."""
@@ -171,17 +215,19 @@ class Sample:
     sampled: Floats  # [R, K] scores on each sample of the items; columns lie together in memory
     groups: int
     alone: frozenset[Place] = frozenset()  # cells of which the score is known, but not its items
+    sums: tuple[Sums, ...] = ()  # what was resampled
 
     @cached_property
-    def _seeds(self) -> Mapping[tuple[str, str, str], frozenset[int]]:
+    def _seeds(self) -> Mapping[tuple[str, str, str], tuple[int, ...]]:
         seeds: dict[tuple[str, str, str], set[int]] = {}
         for *place, seed in self.cells:
             seeds.setdefault((place[0], place[1], place[2]), set()).add(seed)
-        return {place: frozenset(own) for place, own in seeds.items()}
+        return {place: tuple(sorted(own)) for place, own in seeds.items()}
 
     def seeds(self, weights: Weights) -> tuple[int, ...]:
         """The planned seeds of the cells of a contrast, ascending: imported cells may have others than the study's own."""
-        return tuple(sorted(set[int]().union(*(self._seeds.get(place, frozenset()) for place in weights))))
+        every = {self._seeds.get(place, ()) for place in weights}
+        return every.pop() if len(every) == 1 else tuple(sorted(set[int]().union(*every)))
 
     @cached_property
     def pairs(self) -> Mapping[tuple[str, str], tuple[str, ...]]:
@@ -219,20 +265,30 @@ class Sample:
 
     def has(self, weights: Weights) -> bool:
         """True when every cell of the contrast is there for every seed."""
-        return bool(weights) and all((*place, seed) in self.places for place in weights for seed in self.seeds(weights))
+        seeds = self.seeds(weights)
+        return bool(weights) and all((*place, seed) in self.places for place in weights for seed in seeds)
+
+    def _columns(self, weights: Weights) -> tuple[Floats, list[int]]:
+        """The weights that are not 0, [P], and the columns of their cells, seed by seed for each, P * S."""
+        seeds = self.seeds(weights)
+        columns = [self.places[*place, seed] for place, weight in weights.items() if weight for seed in seeds]
+        return np.array([weight for weight in weights.values() if weight]), columns
+
+    def scores(self, weights: Weights) -> Floats:
+        """The contrast's value for each seed on all items, [S]; `has(weights)` must be true."""
+        by_place, columns = self._columns(weights)
+        return np.asarray(by_place @ self.values[columns].reshape(len(by_place), -1))
 
     def contrast(self, weights: Weights) -> Contrast:
         """The contrast's values; `has(weights)` must be true."""
-        used = [(place, weight) for place, weight in weights.items() if weight]
+        by_place, columns = self._columns(weights)
         seeds = self.seeds(weights)
-        columns = [self.places[*place, seed] for place, _ in used for seed in seeds]
-        by_place = np.array([weight for _, weight in used])
-        shape = len(used), len(seeds)
-        values = by_place @ self.values[columns].reshape(shape)
-        drawn = self.sampled.T[columns].reshape(len(used), -1)  # columns lie together: whole rows of the transpose are copied
+        values = by_place @ self.values[columns].reshape(len(by_place), -1)
+        drawn = self.sampled.T[columns].reshape(len(by_place), -1)  # columns lie together: whole rows of the transpose are copied
         parts: dict[tuple[str, str], dict[str, float]] = {}
-        for (model, intermediate, language), weight in used:
-            parts.setdefault((model, intermediate), {})[language] = weight
+        for (model, intermediate, language), weight in weights.items():
+            if weight:
+                parts.setdefault((model, intermediate), {})[language] = weight
         alike = {}
         for (model, intermediate), part in parts.items():
             if (model, intermediate) in self._trained:
@@ -240,6 +296,10 @@ class Sample:
                 by_language = tuple((language, each / weight) for language, each in part.items())
                 alike[model, intermediate] = (weight, self._runs(model, by_language, seeds))
         return Contrast(values, (by_place @ drawn).reshape(len(seeds), -1).T, bool(alike), alike)
+
+    def trained(self, weights: Weights) -> bool:
+        """True when any cell of the contrast is."""
+        return any((model, intermediate) in self._trained for (model, intermediate, _), weight in weights.items() if weight)
 
     @cached_property
     def _trained(self) -> frozenset[tuple[str, str]]:
@@ -264,13 +324,24 @@ class Sample:
 
     def interval(self, weights: Weights) -> Interval:
         """The contrast's interval; `has(weights)` must be true."""
-        found = self.contrast(weights)
-        interval = combine(found.values, found.sampled, self.groups, found.trained, pool=found.pool())
-        return interval if self.known(weights) else replace(interval, kind="seeds only")
+        key = tuple(weights.items())
+        if key not in self._intervals:
+            found = self.contrast(weights)
+            interval = combine(found.values, found.sampled, self.groups, found.trained, pool=found.pool())
+            self._intervals[key] = interval if self.known(weights) else replace(interval, kind="seeds only")
+        return self._intervals[key]
+
+    @cached_property
+    def _intervals(self) -> dict[tuple[tuple[tuple[str, str, str], float], ...], Interval]:
+        """Those that were asked for: most families, genera and scripts are one language, whose own interval is asked for too."""
+        return {}
 
     def known(self, weights: Weights) -> bool:
         """True when the items of every cell of the contrast are known."""
-        return not any((*place, seed) in self.alone for place, weight in weights.items() if weight for seed in self.seeds(weights))
+        if not self.alone:
+            return True
+        seeds = self.seeds(weights)
+        return not any((*place, seed) in self.alone for place, weight in weights.items() if weight for seed in seeds)
 
     def same_data(self, model: str, intermediate: str) -> bool:
         """True when models of this choice read more of the target's training material than the baseline does."""
@@ -338,7 +409,7 @@ def draw(results: Results, task_of: TaskOf, rng: np.random.Generator, resamples:
     """The bootstrap samples of every target, by name: parallel languages in one draw, others each in its own."""
     planned: dict[str, dict[Place, CellLike]] = {}
     for cell in (*(r.cell for r in results.results), *results.missing):
-        planned.setdefault(cell.target, {})[cell.model, cell.intermediate, cell.language, cell.seed] = cell
+        planned.setdefault(cell.target, {})[_place(cell)] = cell
     done: dict[str, list[Result]] = {}
     for result in results.results:
         done.setdefault(result.cell.target, []).append(result)
@@ -346,6 +417,21 @@ def draw(results: Results, task_of: TaskOf, rng: np.random.Generator, resamples:
     return tuple(
         _draw_target(task_of(target), done.get(target, []), planned[target], stream, resamples)
         for target, stream in zip(sorted(planned), streams, strict=True)
+    )
+
+
+def draw_part(samples: Iterable[Sample], kept: Callable[[str], bool], rng: np.random.Generator, resamples: int) -> tuple[Sample, ...]:
+    """The same of the groups of items that are kept alone, in draws of their own; without targets of which nothing is left."""
+    parts = []
+    for sample in samples:
+        names = {name for sums in sample.sums for name in sums.names if kept(name)}
+        left = [part for sums in sample.sums if (part := sums.part(names)) is not None]
+        if left or sample.absent:
+            parts.append((sample, left))
+    streams = rng.spawn(len(parts))
+    return tuple(
+        _drawn(sample.task, sample.metric, left, {}, sample.cells, stream, resamples)
+        for (sample, left), stream in zip(parts, streams, strict=True)
     )
 
 
@@ -399,34 +485,28 @@ def _draw_target(
         by_language.setdefault(result.cell.language, []).append(result)
     pools = [results] if task.parallel else [by_language[language] for language in sorted(by_language)]
     pools = [[result for result in pool if result.alone is None] for pool in pools]
-    places: dict[Place, int] = {}
-    values: list[float] = []
-    sampled: list[Floats] = [np.zeros((resamples, 0))]
-    groups = 0
-    for pool in pools:
-        if not pool:
-            continue
-        # Parallel languages share their groups; where some lack a group it counts nothing for them.
-        number = {name: i for i, name in enumerate(sorted({name for names in {r.groups for r in pool} for name in names}))}
-        moved = {names: np.array([number[name] for name in names], dtype=np.int64) for names in {r.groups for r in pool}}
-        sums = [by_group(r.headline, moved[r.groups][r.group_of], len(number)) for r in pool]
-        num, den = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
-        sampled.append(bootstrap(num, den, resamples, rng))
-        for result in pool:
-            cell = result.cell
-            places[cell.model, cell.intermediate, cell.language, cell.seed] = len(values)
-            values.append(result.headline.value)
-        groups = max(groups, len(number))
-    alone: set[Place] = set()
-    for result in (result for result in results if result.alone is not None):
-        place = (result.cell.model, result.cell.intermediate, result.cell.language, result.cell.seed)
-        places[place] = len(values)
-        alone.add(place)
-        values.append(result.headline.value)
-        sampled.append(np.full((resamples, 1), result.headline.value))
+    alone = {_place(result.cell): result.headline.value for result in results if result.alone is not None}
     metric = results[0].headline.metric if results else task.metrics[0]
-    drawn = np.asfortranarray(np.concatenate(sampled, axis=1))
-    return Sample(task, metric, places, cells, np.array(values), drawn, groups, frozenset(alone))
+    return _drawn(task, metric, [Sums.of(pool) for pool in pools if pool], alone, cells, rng, resamples)
+
+
+def _drawn(
+    task: Task,
+    metric: str,
+    sums: Sequence[Sums],
+    alone: Mapping[Place, float],
+    cells: Mapping[Place, CellLike],
+    rng: np.random.Generator,
+    resamples: int,
+) -> Sample:
+    places = [place for each in sums for place in each.places] + list(alone)
+    values = np.concatenate([*(each.values for each in sums), list(alone.values())])
+    sampled = [bootstrap(each.num, each.den, resamples, rng) for each in sums]
+    sampled += [np.full((resamples, 1), value) for value in alone.values()]
+    drawn = np.asfortranarray(np.concatenate(sampled, axis=1) if sampled else np.zeros((resamples, 0)))
+    groups = max((len(each.names) for each in sums), default=0)
+    where = {place: column for column, place in enumerate(places)}
+    return Sample(task, metric, where, cells, values, drawn, groups, frozenset(alone), tuple(sums))
 
 
 def language_mean(model: str, intermediate: str, languages: Sequence[str], weight: float = 1.0) -> dict[tuple[str, str, str], float]:
@@ -494,8 +574,8 @@ def _gains(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Ite
                     sample.task.name,
                     language,
                     sample.metric,
-                    float(sample.contrast(before).values.mean()),
-                    float(sample.contrast(after).values.mean()),
+                    float(sample.scores(before).mean()),
+                    float(sample.scores(after).mean()),
                     sample.interval(minus(after, before)),
                     sample.same_data(model, intermediate),
                     (sample.task.name,),
@@ -518,11 +598,11 @@ def _overall(samples: Sequence[Sample], baseline: str, left_out: list[str]) -> I
                 seeds = seeds or sample.seeds(gain)
                 alike = same_languages(sample, model, intermediate, baseline)
                 if alike and sample.has(after) and sample.has(before) and sample.has(gain) and sample.seeds(gain) == seeds:
-                    parts.append((sample.contrast(before), sample.contrast(gain), sample, sample.known(gain)))
+                    parts.append((sample.scores(before), sample.contrast(gain), sample, sample.known(gain)))
             if len(parts) < len(chosen):
                 left_out.append(f"mean gain of {intermediate} over targets ({model}): cells are missing")
                 continue
-            base = float(np.mean([before.values.mean() for before, *_ in parts]))
+            base = float(np.mean([before.mean() for before, *_ in parts]))
             groups, known = min(sample.groups for _, _, sample, _ in parts), all(known for *_, known in parts)
             interval = mean_of([gain for _, gain, _, _ in parts], groups, known)
             names = tuple(sample.task.name for _, _, sample, _ in parts)
@@ -544,7 +624,7 @@ def _gaps(samples: Iterable[Sample], baseline: str, left_out: list[str]) -> Iter
             if intermediate not in (baseline, UNTUNED) and before is not None and same_languages(sample, model, intermediate, baseline):
                 apart = minus(after, before)
                 change = sample.interval(apart) if sample.has(apart) else None
-            one = float(sample.contrast(language_mean(model, intermediate, [english])).values.mean())
+            one = float(sample.scores(language_mean(model, intermediate, [english])).mean())
             gap = sample.interval(after)
             same = sample.same_data(model, intermediate)
             yield Gap(model, intermediate, sample.task.name, sample.metric, one, one - gap.estimate, gap, change, same)
@@ -607,7 +687,7 @@ def _trends(
                     slope = sample.interval(total)
                     trend = Trend(what, intermediate, sample.task.name, sample.metric, slope, tuple(models), same)
                     trends.append(trend)
-                    points = [float(sample.contrast(contrast or {}).values.mean()) for contrast in contrasts]
+                    points = [float(sample.scores(contrast or {}).mean()) for contrast in contrasts]
                     beyond += _beyond(trend, points, [parameters[m] for m in models])
     return trends, beyond
 

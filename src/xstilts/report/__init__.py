@@ -70,7 +70,7 @@ def evaluate(
     steps = tuple(dict.fromkeys(cell.intermediate for cell in planned))
     judged: tuple[Finding, ...] = ()
     if claims is not None:
-        judged = judge(claims, results, samples, task_of, np.random.default_rng((rng_seed, 2)), facts.seen, facts.sources, resamples)
+        judged = judge(claims, results, samples, np.random.default_rng((rng_seed, 2)), facts.seen, facts.sources, resamples)
     languages = by_language(samples, facts.texts.known)
     answered, left_out = answers(samples, facts.asked, facts.series, (*models, *steps))
     found = replace(found, left_out=(*found.left_out, *left_out))

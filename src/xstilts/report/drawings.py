@@ -141,10 +141,9 @@ def _families(view: View, model: str, target: str) -> Drawing | None:
     import altair as alt
 
     rows = []
-    for group in view.report.languages.groups:
-        if (group.model, group.target, group.what, group.kind) == (model, target, "gain", "family"):
-            own = group.languages[0] if len(group.languages) == 1 else f"{len(group.languages)} languages"
-            rows.append(_row(f"{group.name} ({own})", group.intermediate, group.value))
+    for group in view.groups_of(model, target, "gain", "family"):
+        own = group.languages[0] if len(group.languages) == 1 else f"{len(group.languages)} languages"
+        rows.append(_row(f"{group.name} ({own})", group.intermediate, group.value))
     if not rows:
         return None
     names = [*sorted({str(row["place"]) for row in rows}), "all languages"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from xstilts.analysis.languages import Group, Slope
+from xstilts.analysis.languages import Group, Slope, What
 from xstilts.analysis.published import PUBLISHED
 from xstilts.analysis.transfer import BASELINE, Gain, Gap, Level, Trend, ladders
 from xstilts.errors import DataError
@@ -96,9 +96,16 @@ class View:
         """The targets in the plan's order."""
         return tuple(self.report.tasks)
 
+    @cached_property
+    def _codes(self) -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for row in self.report.transfer.levels:
+            found.setdefault(row.target, set()).add(row.language)
+        return found
+
     def languages(self, target: str) -> tuple[str, ...]:
         """The target's languages that are shown: the training language, then by family and name."""
-        codes = {r.language for r in self.report.transfer.levels if r.target == target and r.language}
+        codes = self._codes.get(target, set()) - {""}
         first = self.task(target).train_language
         return tuple(sorted(codes, key=lambda code: (code != first, family(code), name(code))))
 
@@ -115,10 +122,20 @@ class View:
         """By model, intermediate, target, "score" or "gain", kind of group, its name."""
         return {(g.model, g.intermediate, g.target, g.what, g.kind, g.name): g for g in self.report.languages.groups}
 
+    @cached_property
+    def _groups_of(self) -> Mapping[tuple[str, str, str, str], list[Group]]:
+        found: dict[tuple[str, str, str, str], list[Group]] = {}
+        for group in self.report.languages.groups:
+            found.setdefault((group.model, group.target, group.what, group.kind), []).append(group)
+        return found
+
+    def groups_of(self, model: str, target: str, what: What, kind: str) -> Sequence[Group]:
+        """The groups of one kind that a target's languages make, after every choice of a model."""
+        return self._groups_of.get((model, target, what, kind), ())
+
     def grouped(self, model: str, target: str, kind: str) -> Mapping[str, tuple[str, ...]]:
         """The groups of one kind that a target's languages make, with their languages."""
-        own = (g for g in self.report.languages.groups if (g.model, g.target, g.kind, g.what) == (model, target, kind, "score"))
-        return {group.name: group.languages for group in own}
+        return {group.name: group.languages for group in self.groups_of(model, target, "score", kind)}
 
     def slopes(self, model: str) -> tuple[Slope, ...]:
         """A model's slopes over what is known of the languages."""
