@@ -164,7 +164,13 @@ def _families(view: View, model: str, target: str) -> Drawing | None:
     chart = alt.layer(zero, bars, marks).properties(width=WIDTH, height=len(names) * (10 * steps + 10))
     about = "; ".join(f"{row['place']}, {row['choice']}: {row['told']}" for row in rows)
     file = _file("families", model if len(view.models) > 1 else "", target)
-    return Drawing(file, target, f"Gains on {target} by family: {about}", chart.to_dict())
+    return Drawing(file, target, f"Gains on {target} by family: {about}", _spec(chart))
+
+
+def _spec(chart: alt.LayerChart) -> Mapping[str, Any]:
+    """Not held against altair's schema, which takes as long as making it; the renderer refuses what it cannot draw."""
+    found: Mapping[str, Any] = chart.to_dict(validate=False)
+    return found
 
 
 def _row(place: str, choice: str, interval: Interval) -> dict[str, str | float]:
@@ -224,7 +230,7 @@ def _sizes(view: View, target: str) -> Drawing | None:
         about += "; extrapolated, not measured: " + "; ".join(f"{e['choice']}, {size(int(e['size']))}: {e['told']}" for e in told)
     if others:
         about += "; published: " + "; ".join(f"{each['model']} {each['value']}" for each in others)
-    return Drawing(_file("size", target), target, f"{target} over model size: {about}", chart.to_dict())
+    return Drawing(_file("size", target), target, f"{target} over model size: {about}", _spec(chart))
 
 
 def _drawn_out(view: View, target: str, rows: Sequence[Mapping[str, str | float]]) -> list[dict[str, str | float | bool]]:
@@ -273,7 +279,7 @@ def _costs(view: View, model: str) -> Drawing | None:
         base.mark_point(filled=True, size=60, opacity=1).encode(y=y, shape=shape),
     ).properties(width=WIDTH, height=190)
     about = "; ".join(f"{row['choice']}: {signed(float(row['value']))} points for {float(row['cost']):.3g} {unit}" for row in rows)
-    return Drawing(_file("cost", model if len(view.models) > 1 else ""), model, f"Gain against cost: {about}", chart.to_dict())
+    return Drawing(_file("cost", model if len(view.models) > 1 else ""), model, f"Gain against cost: {about}", _spec(chart))
 
 
 def _served(view: View, target: str) -> Drawing | None:
@@ -299,4 +305,4 @@ def _served(view: View, target: str) -> Drawing | None:
     marks = alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=55, opacity=0.9)
     chart = alt.layer(line.encode(x=x, y=y), marks.encode(x=x, y=y, color=color, shape=shape)).properties(width=WIDTH, height=200)
     told = [f"{m.model} after {m.intermediate}, {m.engine}: {number(m.score)} at {m.latency:.2f} ms" for m in best]
-    return Drawing(_file("latency", target), target, f"{target}, score against latency; on the front {'; '.join(told)}", chart.to_dict())
+    return Drawing(_file("latency", target), target, f"{target}, score against latency; on the front {'; '.join(told)}", _spec(chart))
