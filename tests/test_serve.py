@@ -432,7 +432,7 @@ def test_slow_and_broken_callers(server: Callable[..., tuple[int, subprocess.Pop
                 received += chunk
             return received
 
-    assert b" 408 " in raw()  # says nothing
+    assert raw() == b""  # says nothing: closed without a word, which a later request on this connection would take for its answer
     assert b" 408 " in raw(head[:30])  # stops in the middle of the head
     assert b" 408 " in raw(head + b"content-length: 100\r\n\r\n{")  # in the middle of the body
     assert b" 400 " in raw(b"nonsense\r\n\r\n")

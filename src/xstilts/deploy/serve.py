@@ -379,6 +379,7 @@ class _Protocol(H11Protocol):
 
     arrive: float  # seconds
     _timer: asyncio.TimerHandle | None = None
+    _silent = True  # nothing has come yet
 
     # uvicorn's own signature, which is narrower than that of asyncio's protocols
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -386,6 +387,7 @@ class _Protocol(H11Protocol):
         self._timer = self.loop.call_later(self.arrive, self._late)
 
     def data_received(self, data: bytes) -> None:
+        self._silent = False
         if self._timer is None:
             self._timer = self.loop.call_later(self.arrive, self._late)
         super().data_received(data)
@@ -406,7 +408,8 @@ class _Protocol(H11Protocol):
         if self.transport.is_closing():
             return
         answered = self.conn.their_state is h11.SEND_BODY and self.cycle.response_started  # turned away before its body had come
-        if not answered:
+        # an answer to nothing would be read as that to the request which a pool of connections sends next
+        if not (answered or self._silent):
             body = b'{"error":"the request did not arrive in time"}'
             head = ("HTTP/1.1 408 Request Timeout", "content-type: application/json", f"content-length: {len(body)}", "connection: close")
             self.transport.write("\r\n".join((*head, "", "")).encode() + body)
