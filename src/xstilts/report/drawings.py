@@ -167,7 +167,7 @@ def _families(view: View, model: str, target: str) -> Drawing | None:
     return Drawing(file, target, f"Gains on {target} by family: {about}", _spec(chart))
 
 
-def _spec(chart: alt.LayerChart) -> Mapping[str, Any]:
+def _spec(chart: alt.LayerChart | alt.FacetChart) -> Mapping[str, Any]:
     """Not held against altair's schema, which takes as long as making it; the renderer refuses what it cannot draw."""
     found: Mapping[str, Any] = chart.to_dict(validate=False)
     return found
