@@ -44,7 +44,7 @@ from xstilts.deploy.find import Found, find, real_rows
 from xstilts.engine import hf
 from xstilts.engine.batch import Columns
 from xstilts.engine.model import Model
-from xstilts.errors import ModelError
+from xstilts.errors import ModelError, XstiltsError
 from xstilts.examples import Example
 from xstilts.executors.local import environment
 
@@ -223,4 +223,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except XstiltsError as error:
+        sys.exit(f"error: {error}")

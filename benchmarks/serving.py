@@ -48,6 +48,7 @@ from typing import Any
 
 from xstilts import machine, provenance
 from xstilts.deploy.find import Found, find, find_all
+from xstilts.errors import XstiltsError
 from xstilts.examples import Choice, Example, Passage, Text, Words
 from xstilts.executors.local import environment
 
@@ -404,4 +405,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except XstiltsError as error:
+        sys.exit(f"error: {error}")
