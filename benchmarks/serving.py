@@ -266,18 +266,19 @@ def rates_of(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         export(found, "torch", "bf16", half, args.data)
     inputs: list[Any] = rows_of(found, args.data)
     ours = requests(f"/v1/{spec.task}", [{"inputs": [each]} for each in inputs])
-    theirs = requests("/", [{"text": each["text"], "text_pair": each.get("pair")} for each in inputs])
+    plain = [{"text": each["text"], "text_pair": each.get("pair")} for each in inputs]
+    theirs = requests("/", plain)
 
     def served(way: str, threads: int) -> AbstractContextManager[int]:
         words = words_of(way, half if way == "h" else whole, args.port, spec.max_length, threads)
         return server(words, args.port, threads if way == "a" else 1)
 
     def labels(way: str) -> list[str]:
-        some = inputs[:: max(1, len(inputs) // 40)]
+        some = slice(None, None, max(1, len(inputs) // 40))
         with served(way, 1):
             if way == "a":
-                return [post(args.port, "/", {"text": each["text"], "text_pair": each.get("pair")})["label"] for each in some]
-            return [post(args.port, f"/v1/{spec.task}", {"inputs": [each]})["answers"][0]["label"] for each in some]
+                return [post(args.port, "/", each)["label"] for each in plain[some]]
+            return [post(args.port, f"/v1/{spec.task}", {"inputs": [each]})["answers"][0]["label"] for each in inputs[some]]
 
     expected, same = labels("s"), {}
     for way in sorted(set(args.ways) & {"a", "h"}):

@@ -1230,7 +1230,6 @@ def pretrain(
 
 HeadOf = Annotated[str, typer.Option(metavar="NAME", help="Which head, where the model has several.")]
 ENGINES = ("torch", "onnx", "onnx-int8", "openvino")
-Threads = Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")]
 MODEL = "A key of the store (or how it begins), STUDY:MODEL/INTERMEDIATE/TARGET/SEED, or the folder of an export."
 
 
@@ -1290,7 +1289,7 @@ def bench(
     seconds: Annotated[float, typer.Option(min=1.0, help="Of a cell: one scenario in one language, or a side of a comparison.")] = 10.0,
     latency_ms: Annotated[float, typer.Option(min=1.0, help="What the 99th percentile may take where requests come at random.")] = 100.0,
     rows: Annotated[int, typer.Option(min=2, help="Real rows a language.")] = 300,
-    threads: Threads = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of one model's arithmetic.")] = 1,
     engines: Annotated[
         list[str] | None, typer.Option(metavar="NAME,...", help=f"Of a study (default: {' '.join(ENGINES)}; on a GPU torch alone).")
     ] = None,
