@@ -1,8 +1,9 @@
 """What models cost to serve: LoadGen's scenarios language by language, and models against each other in turn.
 
 Every model is measured in a process of its own, which has the machine to itself: one of them computes at a time. A comparison
-keeps two of them loaded and asks them in alternating order (ab ba ab ...), so that a drift of the machine meets both; the first model
-is also compared with itself in a second process, which shows how finely this machine can tell.
+asks two of them in alternating order (ab ba ab ...), so that a drift of the machine meets both, and starts both anew for every
+round: where its weights come to lie in memory makes a process some percent faster or slower for as long as it lives, which rounds
+of the same two processes cannot show. The first model is also compared with itself: how finely this machine can tell.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 from xstilts import machine, provenance
@@ -24,6 +26,8 @@ from xstilts.deploy.measure import ALL
 from xstilts.errors import ModelError
 from xstilts.executors.local import environment
 
+SLICES = 4  # of a round: so often each of the two is asked, in turn
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,22 +36,29 @@ class Plan:
     models: tuple[str, ...]
     where: Mapping[str, Any]
     seconds: float = 10.0  # a cell
-    rounds: int = 10  # of a comparison, each of a tenth of a cell
+    rounds: int = 10  # of a comparison, each with new processes and of a tenth of a cell
     bound: float = 0.1  # seconds that the 99th percentile of the Server scenario may take
 
 
 class Process:
-    """A model in memory; see `measure`."""
+    """A model in memory; see `measure`. It is there, with its `facts` and the seconds of its `cold` start, once it was `awaited`."""
+
+    facts: Mapping[str, Any]
+    cold: float  # from nothing to the first answer, the rows read included
 
     def __init__(self, model: str, where: Mapping[str, Any]) -> None:
-        began = time.perf_counter()
+        self._began = time.perf_counter()
         asked = json.dumps({**where, "model": model})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "xstilts.deploy.measure", asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
             env=environment(where["threads"], offline=True),
         )  # fmt: skip
+
+    def awaited(self) -> Process:
+        """Itself, loaded. Raises ModelError when it could not be."""
         self.facts = self._listen()
-        self.cold = time.perf_counter() - began  # from nothing to the first answer, the rows read included
+        self.cold = time.perf_counter() - self._began
+        return self
 
     def __call__(self, do: str, **order: Any) -> dict[str, Any]:
         """Have something measured. Raises ModelError when the process has ended."""
@@ -77,13 +88,14 @@ class Process:
 
 
 @contextmanager
-def loaded(model: str, where: Mapping[str, Any]) -> Iterator[Process]:
-    """A model's process, ended with the block."""
-    process = Process(model, where)
+def loaded(models: Sequence[str], where: Mapping[str, Any]) -> Iterator[list[Process]]:
+    """A process for each, started side by side and ended with the block."""
+    processes = [Process(model, where) for model in models]
     try:
-        yield process
+        yield [process.awaited() for process in processes]
     finally:
-        process.end()
+        for process in processes:
+            process.end()
 
 
 def bench(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -110,7 +122,7 @@ def machine_of(device: str) -> str:
 
 def _model(name: str, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     tell(f"{name}: loading")
-    with loaded(name, plan.where) as process:
+    with loaded([name], plan.where) as (process,):
         cells = []
         for language in process.facts["languages"]:
             tell(f"{name}: {language}")
@@ -135,16 +147,29 @@ def _compared(first: str, second: str, plan: Plan, tell: Callable[[str], None]) 
 
 
 def rounds(first: str, second: str, plan: Plan) -> dict[str, tuple[list[float], list[float]]]:
-    """Latency and time a sentence (Offline) of two models in turn, on the rows of all languages: of both, round by round."""
+    """Latency and time a sentence (Offline) of two models, on the rows of all languages: of both, round by round."""
     values: dict[str, tuple[list[float], list[float]]] = {"latency": ([], []), "time": ([], [])}
-    with ExitStack() as stack:
-        pair = [stack.enter_context(loaded(name, plan.where)) for name in (first, second)]
-        seconds = plan.seconds / plan.rounds
-        for number in range(plan.rounds):
-            for which in (0, 1) if number % 2 == 0 else (1, 0):
-                values["latency"][which].append(pair[which]("single", language=ALL, seconds=seconds)["p50"])
-                values["time"][which].append(1 / pair[which]("offline", language=ALL, seconds=seconds)["rate"])
+    order: dict[str, Any] = {"language": ALL, "seconds": plan.seconds / plan.rounds / SLICES, "expected": None}
+    for number in range(plan.rounds):
+        with loaded([first, second], plan.where) as pair:
+            for process in pair:  # the first answers of a process are slower than all later ones
+                warm = process("offline", **order)
+                order["expected"] = order["expected"] or warm["rate"]
+            latencies = _in_turn(pair, "single", order, number)
+            rates = _in_turn(pair, "offline", order, number)
+        for which in (0, 1):
+            values["latency"][which].append(fmean(each["p50"] for each in latencies[which]))
+            values["time"][which].append(fmean(1 / each["rate"] for each in rates[which]))
     return values
+
+
+def _in_turn(pair: Sequence[Process], do: str, order: Mapping[str, Any], number: int) -> tuple[list[Any], list[Any]]:
+    """A round's slices of both: the same rows for both in each slice, other ones in the next."""
+    found: tuple[list[Any], list[Any]] = ([], [])
+    for part in range(SLICES):
+        for which in (0, 1) if (number + part) % 2 == 0 else (1, 0):
+            found[which].append(pair[which](do, **order, seed=number * SLICES + part))
+    return found
 
 
 # ---- the table ----

@@ -41,22 +41,26 @@ class Timing:
     gpu_joules: float | None = None  # the same of the whole GPU that computes, whoever else uses it
 
 
-def single_stream(engine: Engine, examples: Sequence[Example], seconds: float) -> Timing:
-    """Latency of one sentence at a time, tokenising included."""
+def single_stream(engine: Engine, examples: Sequence[Example], seconds: float, seed: int = 0) -> Timing:
+    """Latency of one sentence at a time, tokenising included. Which rows come in which order follows from `seed`, and from nothing else."""
 
     def issue(lg: Any, samples: Any) -> None:
         for each in samples:
             engine.answer([examples[each.index]])
             lg.QuerySamplesComplete([lg.QuerySampleResponse(each.id, 0, 0)])
 
-    return _run("SingleStream", issue, examples, seconds, {})
+    return _run("SingleStream", issue, examples, seconds, {"sample_index_rng_seed": seed})
 
 
-def offline(engine: Engine, examples: Sequence[Example], seconds: float) -> Timing:
-    """Throughput of rows that are all there from the start."""
-    began = time.perf_counter()
-    engine.answer(examples)
-    expected = len(examples) / (time.perf_counter() - began)
+def offline(engine: Engine, examples: Sequence[Example], seconds: float, seed: int = 0, expected: float | None = None) -> Timing:
+    """Throughput of rows that are all there from the start: for `seconds` at `expected` rows a second, or at what one pass over them takes.
+
+    The same seed, seconds and expected rate give two engines the same rows.
+    """
+    if expected is None:
+        began = time.perf_counter()
+        engine.answer(examples)
+        expected = len(examples) / (time.perf_counter() - began)
 
     def issue(lg: Any, samples: Any) -> None:
         for first in range(0, len(samples), CHUNK):
@@ -64,7 +68,7 @@ def offline(engine: Engine, examples: Sequence[Example], seconds: float) -> Timi
             engine.answer([examples[each.index] for each in chunk])
             lg.QuerySamplesComplete([lg.QuerySampleResponse(each.id, 0, 0) for each in chunk])
 
-    return _run("Offline", issue, examples, seconds, {"offline_expected_qps": 1.2 * expected})
+    return _run("Offline", issue, examples, seconds, {"offline_expected_qps": 1.2 * expected, "sample_index_rng_seed": seed})
 
 
 def server(engine: Engine, examples: Sequence[Example], seconds: float, rate: float, bound: float) -> Timing:

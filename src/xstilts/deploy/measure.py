@@ -67,12 +67,12 @@ def _weights(folder: Path, exported: bool) -> list[Path]:
 def _obey(order: Mapping[str, Any], engine: Any, examples: Sequence[Example], language: str) -> dict[str, Any]:
     from xstilts.deploy import loadgen
 
-    seconds = order.get("seconds", 1.0)
+    seconds, seed = order.get("seconds", 1.0), order.get("seed", 0)
     match order["do"]:
         case "single":
-            return asdict(loadgen.single_stream(engine, examples, seconds))
+            return asdict(loadgen.single_stream(engine, examples, seconds, seed))
         case "offline":
-            return asdict(loadgen.offline(engine, examples, seconds))
+            return asdict(loadgen.offline(engine, examples, seconds, seed, order.get("expected")))
         case "server":
             found = loadgen.most_within(engine, examples, seconds, order["bound"], order["most"])
             return {"found": found and asdict(found)}
