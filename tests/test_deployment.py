@@ -17,6 +17,7 @@ import torch
 from study_maker import finder, make_study, task_of
 from xstilts import cli
 from xstilts.analysis import serving
+from xstilts.analysis.equivalence import equivalence
 from xstilts.deploy import bench, engines, grid
 from xstilts.deploy.__main__ import _bench_study
 from xstilts.deploy.__main__ import main as hand_to
@@ -238,8 +239,46 @@ class Planted:
         found: Mapping[str, Any] = {
             "single": {"p50": 2.0, "p90": 3.0, "p99": 4.0}, "offline": {"rate": 100.0}, "score": {"metric": "accuracy", "score": 50.0},
             "tokens": {"tokens": 8.0, "microseconds": 70.0}, "server": {"found": None}, "memory": {"megabytes": 300.0},
+            "start": self.facts, "end": {},
         }  # fmt: skip
         return dict(found[do])
+
+
+def test_a_process_that_is_fast_by_luck_is_not_a_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal models whose processes have speeds of their own for life: nothing is shown; where they have none, a real difference is."""
+    draw = np.random.default_rng(4)
+    orders: list[tuple[str, str, dict[str, Any]]] = []
+
+    def compared(luck: float, factor: float) -> dict[str, str]:
+        @contextmanager
+        def loaded(model: str, where: Mapping[str, Any], anew: bool = False) -> Iterator[Any]:
+            assert anew
+            takes = 0.0
+
+            def ask(do: str, **order: Any) -> dict[str, Any]:
+                nonlocal takes
+                orders.append((model, do, order))
+                if do == "start":
+                    takes = np.exp(luck * draw.standard_normal()) * (factor if model == "b" else 1.0)
+                return {"single": {"p50": takes}, "offline": {"rate": 100 / takes}}.get(do, {})
+
+            yield ask
+
+        monkeypatch.setattr(bench, "loaded", loaded)
+        orders.clear()
+        values = bench.rounds("a", "b", bench.Plan((), {}, 6.0))
+        return {what: equivalence(*both).verdict for what, both in values.items()}
+
+    assert compared(0.1, 1.0) == {"latency": "open", "time": "open"}
+    assert compared(0.02, 1.0) == {"latency": "equal", "time": "equal"}
+    assert compared(0.02, 1.1) == {"latency": "different", "time": "different"}
+    # in a round two slices of each kind in turn, after one that is not counted; the same rows for both, other ones in every slice
+    for do, uncounted in (("single", 0), ("offline", 1)):
+        own = [[order for model, done, order in orders if (model, done) == (one, do)] for one in ("a", "b")]
+        assert own[0][1:] == own[1][1:] and len(own[0]) == 30 * (2 + uncounted)
+        assert sorted(order.get("seed", -1) for order in own[0]) == [-1] * 30 * uncounted + list(range(60))
+        assert {order["seconds"] for order in own[0]} == {0.1}
+    assert "".join(model for model, do, _ in orders if do == "single").startswith("abba" "baab" "abba")
 
 
 def trained(store: Store, study: Path) -> None:
@@ -265,7 +304,7 @@ def test_a_study_is_measured_once_and_stored(
     study.write_text(STUDY, "utf-8")
 
     @contextmanager
-    def loaded(model: str, where: Mapping[str, Any]) -> Iterator[Planted]:
+    def loaded(model: str, where: Mapping[str, Any], anew: bool = False) -> Iterator[Planted]:
         asked.append(model)
         assert where["task"] == "mini-pos"
         yield Planted(model)

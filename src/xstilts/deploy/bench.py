@@ -1,9 +1,9 @@
 """What models cost to serve: LoadGen's scenarios language by language, and models against each other in turn.
 
 Every model is measured in a process of its own, which has the machine to itself: one of them computes at a time. A comparison
-asks two of them in alternating order (ab ba ab ...), so that a drift of the machine meets both, and starts both anew for every
-round: where its weights come to lie in memory makes a process some percent faster or slower for as long as it lives, which rounds
-of the same two processes cannot show. The first model is also compared with itself: how finely this machine can tell.
+asks two of them in alternating order (ab ba ab ...), so that a drift of the machine meets both, and loads both in new processes for
+every round: two processes of one model differ by some percent for as long as they live, which rounds of the same two would take
+for a difference of the models. The first model is also compared with itself: how finely this machine can tell.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -26,7 +26,7 @@ from xstilts.deploy.measure import ALL
 from xstilts.errors import ModelError
 from xstilts.executors.local import environment
 
-SLICES = 4  # of a round: so often each of the two is asked, in turn
+SLICES = 2  # of a round: so often each of the two is asked, in turn
 
 
 @dataclass(frozen=True)
@@ -36,29 +36,22 @@ class Plan:
     models: tuple[str, ...]
     where: Mapping[str, Any]
     seconds: float = 10.0  # a cell
-    rounds: int = 10  # of a comparison, each with new processes and of a tenth of a cell
+    rounds: int = 30  # of a comparison, which takes a cell for each of the two
     bound: float = 0.1  # seconds that the 99th percentile of the Server scenario may take
 
 
 class Process:
-    """A model in memory; see `measure`. It is there, with its `facts` and the seconds of its `cold` start, once it was `awaited`."""
+    """A model in memory, or `anew` all but the model, which each "start" then loads in a process of its own until "end"; see `measure`."""
 
-    facts: Mapping[str, Any]
-    cold: float  # from nothing to the first answer, the rows read included
-
-    def __init__(self, model: str, where: Mapping[str, Any]) -> None:
-        self._began = time.perf_counter()
-        asked = json.dumps({**where, "model": model})
+    def __init__(self, model: str, where: Mapping[str, Any], anew: bool = False) -> None:
+        began = time.perf_counter()
+        asked = json.dumps({**where, "model": model, "anew": anew})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "xstilts.deploy.measure", asked], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8",
             env=environment(where["threads"], offline=True),
         )  # fmt: skip
-
-    def awaited(self) -> Process:
-        """Itself, loaded. Raises ModelError when it could not be."""
         self.facts = self._listen()
-        self.cold = time.perf_counter() - self._began
-        return self
+        self.cold = time.perf_counter() - began  # from nothing to the first answer, the rows read included
 
     def __call__(self, do: str, **order: Any) -> dict[str, Any]:
         """Have something measured. Raises ModelError when the process has ended."""
@@ -88,14 +81,13 @@ class Process:
 
 
 @contextmanager
-def loaded(models: Sequence[str], where: Mapping[str, Any]) -> Iterator[list[Process]]:
-    """A process for each, started side by side and ended with the block."""
-    processes = [Process(model, where) for model in models]
+def loaded(model: str, where: Mapping[str, Any], anew: bool = False) -> Iterator[Process]:
+    """A model's process, ended with the block."""
+    process = Process(model, where, anew)
     try:
-        yield [process.awaited() for process in processes]
+        yield process
     finally:
-        for process in processes:
-            process.end()
+        process.end()
 
 
 def bench(plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -122,7 +114,7 @@ def machine_of(device: str) -> str:
 
 def _model(name: str, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
     tell(f"{name}: loading")
-    with loaded([name], plan.where) as (process,):
+    with loaded(name, plan.where) as process:
         cells = []
         for language in process.facts["languages"]:
             tell(f"{name}: {language}")
@@ -150,16 +142,19 @@ def rounds(first: str, second: str, plan: Plan) -> dict[str, tuple[list[float], 
     """Latency and time a sentence (Offline) of two models, on the rows of all languages: of both, round by round."""
     values: dict[str, tuple[list[float], list[float]]] = {"latency": ([], []), "time": ([], [])}
     order: dict[str, Any] = {"language": ALL, "seconds": plan.seconds / plan.rounds / SLICES, "expected": None}
-    for number in range(plan.rounds):
-        with loaded([first, second], plan.where) as pair:
-            for process in pair:  # the first answers of a process are slower than all later ones
-                warm = process("offline", **order)
+    with ExitStack() as stack:
+        pair = [stack.enter_context(loaded(name, plan.where, anew=True)) for name in (first, second)]
+        for number in range(plan.rounds):
+            for process in pair:
+                process("start")
+                warm = process("offline", **order)  # the first answers of a process are slower than all later ones
                 order["expected"] = order["expected"] or warm["rate"]
             latencies = _in_turn(pair, "single", order, number)
             rates = _in_turn(pair, "offline", order, number)
-        for which in (0, 1):
-            values["latency"][which].append(fmean(each["p50"] for each in latencies[which]))
-            values["time"][which].append(fmean(1 / each["rate"] for each in rates[which]))
+            for which, process in enumerate(pair):
+                process("end")
+                values["latency"][which].append(fmean(each["p50"] for each in latencies[which]))
+                values["time"][which].append(fmean(1 / each["rate"] for each in rates[which]))
     return values
 
 

@@ -113,8 +113,7 @@ def _points(made: Plan, store: Store, targets: Sequence[str], asked: str) -> tup
 def _begun(found: Mapping[str, Any] | None, plan: bench.Plan) -> Table:
     """What an earlier run with the same settings on the same kind of machine has measured, else an empty table."""
     names = ("device", "threads", "rows", "languages")
-    timing = {"seconds": plan.seconds, "rounds": plan.rounds, "slices": bench.SLICES, "bound": plan.bound}
-    settings = {**timing, **{name: plan.where[name] for name in names}}
+    settings = {"seconds": plan.seconds, "rounds": plan.rounds, "bound": plan.bound, **{name: plan.where[name] for name in names}}
     here = {"settings": settings, "machine": bench.machine_of(plan.where["device"]), "cores": machine.cores()}
     if found is not None and {name: found.get(name) for name in here} == here:
         return dict(found)
@@ -146,7 +145,7 @@ def _files(
 
 
 def _measure(name: str, plan: bench.Plan) -> Table:
-    with bench.loaded([name], plan.where) as (process,):
+    with bench.loaded(name, plan.where) as process:
         cells = [bench.cell(process, language, plan) for language in process.facts["languages"]]
         most = 1.2 * max(cell["offline"]["rate"] for cell in cells)
         server = process("server", seconds=plan.seconds, bound=plan.bound, most=most)["found"]

@@ -1,7 +1,8 @@
 """A process with one model in memory, measured on order: `python -m xstilts.deploy.measure JSON`.
 
 It writes a JSON line when its first answer is there, then reads JSON lines, {"do": NAME, ...}, and writes a JSON line for each.
-It ends when its input closes. What it measures is this process's alone: its memory, its start.
+It ends when its input closes. What it measures is this process's alone: its memory, its start. Asked for "anew" it reads the rows
+and loads no model: every "start" is answered by a new copy of it that loads one and obeys until "end".
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ def main(asked: Mapping[str, Any]) -> None:
         data = Path(asked["data"])
         found = find(asked["model"], Path(asked["store"]), data, asked["device"], asked["task"])
         rows = real_rows(found, data, asked["rows"], tuple(asked["languages"]))
+        if asked["anew"]:
+            say({})
+            _copied()
         began = time.perf_counter()
         engine = load(found, asked["threads"], asked["device"])
         engine.answer(next(iter(rows.values()))[:1])
@@ -52,11 +56,28 @@ def main(asked: Mapping[str, Any]) -> None:
         )  # fmt: skip
         for line in sys.stdin:
             order = json.loads(line)
+            if order["do"] == "end":
+                return say({})
             language = order.get("language", ALL)
             examples = [e for each in rows.values() for e in each] if language == ALL else rows[language]
             say(_memory(asked["device"]) if order["do"] == "memory" else _obey(order, engine, examples, language))
     except XstiltsError as error:
         say({"error": str(error)})
+
+
+def _copied() -> None:
+    """Return in a new copy of this process for every "start" that is read; this one itself ends here, with its input or a copy's death.
+
+    A copy reads from the same input. It finds its own lines there and no others, as who asks waits for every answer.
+    """
+    for _ in sys.stdin:
+        copy = os.fork()
+        if copy == 0:
+            return
+        _, status = os.waitpid(copy, 0)
+        if status:
+            raise SystemExit(1)
+    raise SystemExit(0)
 
 
 def _weights(folder: Path, exported: bool) -> list[Path]:
