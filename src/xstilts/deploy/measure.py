@@ -57,7 +57,8 @@ def main(asked: Mapping[str, Any]) -> None:
         for line in sys.stdin:
             order = json.loads(line)
             if order["do"] == "end":
-                return say({})
+                say({})
+                os._exit(0)  # tidying up would take longer than a round's measurements, and nobody is left to whom it matters
             language = order.get("language", ALL)
             examples = [e for each in rows.values() for e in each] if language == ALL else rows[language]
             say(_memory(asked["device"]) if order["do"] == "memory" else _obey(order, engine, examples, language))
