@@ -151,5 +151,5 @@ def test_the_command(tmp_path: Path) -> None:
     cell = found["models"][0]["cells"][0]
     assert (cell["language"], cell["metric"], cell["tokens"] > 5, cell["microseconds"] > 0) == ("ja", "accuracy", True, True)
     assert cell["single"]["p50"] <= cell["single"]["p99"] and found["models"][0]["bytes"] > 1e6
-    assert found["compared"][0]["itself"] and len(found["compared"][0]["rounds"]["latency"][1]) == 30
+    assert found["compared"][0]["itself"] and len(found["compared"][0]["rounds"]["latency"][1]) == 60
     assert said(found) + "\n" == done.stdout

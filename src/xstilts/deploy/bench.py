@@ -13,10 +13,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any
 
 from xstilts import machine, provenance
@@ -26,9 +25,6 @@ from xstilts.deploy.measure import ALL
 from xstilts.errors import ModelError
 from xstilts.executors.local import environment
 
-SLICES = 2  # of a round: so often each of the two is asked, in turn
-
-
 @dataclass(frozen=True)
 class Plan:
     """What is measured: `where` is what every process is told (store, data, device, threads, rows, languages)."""
@@ -36,7 +32,7 @@ class Plan:
     models: tuple[str, ...]
     where: Mapping[str, Any]
     seconds: float = 10.0  # a cell
-    rounds: int = 30  # of a comparison, which takes a cell for each of the two
+    rounds: int = 60  # of a comparison, which takes a cell for each of the two
     bound: float = 0.1  # seconds that the 99th percentile of the Server scenario may take
 
 
@@ -141,30 +137,22 @@ def _compared(first: str, second: str, plan: Plan, tell: Callable[[str], None]) 
 def rounds(first: str, second: str, plan: Plan) -> dict[str, tuple[list[float], list[float]]]:
     """Latency and time a sentence (Offline) of two models, on the rows of all languages: of both, round by round."""
     values: dict[str, tuple[list[float], list[float]]] = {"latency": ([], []), "time": ([], [])}
-    order: dict[str, Any] = {"language": ALL, "seconds": plan.seconds / plan.rounds / SLICES, "expected": None}
+    order: dict[str, Any] = {"language": ALL, "seconds": plan.seconds / plan.rounds, "expected": None}
     with ExitStack() as stack:
         pair = [stack.enter_context(loaded(name, plan.where, anew=True)) for name in (first, second)]
         for number in range(plan.rounds):
-            for process in pair:
-                process("start")
-                warm = process("offline", **order)  # the first answers of a process are slower than all later ones
+            turn = (0, 1) if number % 2 == 0 else (1, 0)
+            for which in turn:
+                pair[which]("start")
+                warm = pair[which]("offline", **order)  # a process's first answers are slower than all later ones
                 order["expected"] = order["expected"] or warm["rate"]
-            latencies = _in_turn(pair, "single", order, number)
-            rates = _in_turn(pair, "offline", order, number)
-            for which, process in enumerate(pair):
+            for which in turn:  # the same rows for both, other ones in every round
+                values["latency"][which].append(pair[which]("single", **order, seed=number)["p50"])
+            for which in turn:
+                values["time"][which].append(1 / pair[which]("offline", **order, seed=number)["rate"])
+            for process in pair:
                 process("end")
-                values["latency"][which].append(fmean(each["p50"] for each in latencies[which]))
-                values["time"][which].append(fmean(1 / each["rate"] for each in rates[which]))
     return values
-
-
-def _in_turn(pair: Sequence[Process], do: str, order: Mapping[str, Any], number: int) -> tuple[list[Any], list[Any]]:
-    """A round's slices of both: the same rows for both in each slice, other ones in the next."""
-    found: tuple[list[Any], list[Any]] = ([], [])
-    for part in range(SLICES):
-        for which in (0, 1) if (number + part) % 2 == 0 else (1, 0):
-            found[which].append(pair[which](do, **order, seed=number * SLICES + part))
-    return found
 
 
 # ---- the table ----
