@@ -25,6 +25,7 @@ from xstilts.deploy.measure import ALL
 from xstilts.errors import ModelError
 from xstilts.executors.local import environment
 
+
 @dataclass(frozen=True)
 class Plan:
     """What is measured: `where` is what every process is told (store, data, device, threads, rows, languages)."""
