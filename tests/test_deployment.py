@@ -95,6 +95,24 @@ def test_planted_rounds_get_the_right_verdicts() -> None:
     assert {row.verdict for row in serving.served(table, STEPS).compared if row.intermediate == "slow"} == {"slower"}
 
 
+def test_one_of_many_comparisons_is_not_slower_by_chance() -> None:
+    """Two percent with p = 0.02: told of one choice, and of none where six are looked at."""
+
+    def ratios(by: float, noise: float) -> list[list[float]]:
+        return [[1.0] * 10, [float(np.exp(by + noise * (-1) ** n)) for n in range(10)]]
+
+    def verdicts(steps: str) -> set[tuple[str, str]]:
+        place = {"model": "m", "target": "t", "engine": "torch"}
+        itself = {**place, "second": "", "keys": ["none"], "rounds": {what: ratios(0.0, 0.001) for what in ("latency", "time")}}
+        rounds = {"latency": ratios(0.02, 0.0107), "time": ratios(0.0, 0.001)}
+        lines = [itself, *({**place, "second": step, "keys": ["none", step], "rounds": rounds} for step in steps)]
+        rows = serving.served({**table_of(0.005), "compared": lines}, {"none", *steps}).compared
+        return {(row.what, row.verdict) for row in rows}
+
+    assert verdicts("a") == {("latency", "slower"), ("time", "equal")}
+    assert verdicts("abcdef") == {("latency", "open"), ("time", "equal")}
+
+
 def test_the_words_say_what_was_planted_and_no_more() -> None:
     found = serving.served(table_of(0.005), STEPS)
     said = " ".join(words(found))

@@ -25,6 +25,7 @@ class Equivalence:
     low: float
     high: float
     p: float  # the larger one of the two tests
+    differs: float  # two-sided, of a ratio of 1
     rounds: int
     verdict: str  # "equal" (within the margin), "different" (95 % interval without 1, and not equal), "open"
 
@@ -39,13 +40,14 @@ def equivalence(first: Sequence[float], second: Sequence[float], margin: float =
     error = max(stdev(pulled) * len(logs) ** 0.5 / len(inner), 1e-12)
     bound = math.log1p(margin)
     p = max(_above((centre + bound) / error, freedom), _above((bound - centre) / error, freedom))
+    differs = t_outside(centre / error, freedom)
     half = t_quantile(0.95, freedom) * error
     low, high = centre - half, centre + half
     if low > -bound and high < bound:
         verdict = "equal"
     else:
-        verdict = "different" if abs(centre) > t_quantile(0.975, freedom) * error else "open"
-    return Equivalence(math.exp(centre), math.exp(low), math.exp(high), p, len(logs), verdict)
+        verdict = "different" if differs < 0.05 else "open"
+    return Equivalence(math.exp(centre), math.exp(low), math.exp(high), p, differs, len(logs), verdict)
 
 
 def _above(t: float, freedom: int) -> float:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, geometric_mean
 from typing import Any, Literal
 
+import numpy as np
+
 from xstilts.analysis.equivalence import Equivalence, equivalence
 from xstilts.errors import StoreError
-from xstilts.stats import t_quantile
+from xstilts.stats import holm, t_quantile
 from xstilts.store import Store, disk_error
 
 WHAT = ("latency", "time")  # of one sentence at a time; of a sentence where all are there from the start
@@ -80,7 +82,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A choice beside the baseline: same model, target, seed and engine, asked in turn. `floor` is the baseline against itself."""
+    """A choice beside the baseline: same model, target, seed and engine, asked in turn."""
 
     model: str
     target: str
@@ -88,7 +90,8 @@ class Compared:
     intermediate: str
     what: str  # one of WHAT
     test: Equivalence  # of the choice's value over the baseline's
-    floor: Equivalence
+    floor: Equivalence  # of the baseline's over its own
+    differs: float  # the test's p of a ratio of 1, adjusted for all comparisons of the study (Holm)
 
     @property
     def verdict(self) -> Verdict:
@@ -97,9 +100,10 @@ class Compared:
         Where that is not equal within the margin, the machine is too restless, unless the two 90 % intervals lie apart.
         """
         apart = self.test.low > self.floor.high or self.test.high < self.floor.low
-        if self.floor.verdict != "equal" and not (apart and self.test.verdict == "different"):
+        different = self.test.verdict == "different" and self.differs < 0.05
+        if self.floor.verdict != "equal" and not (apart and different):
             return "restless"
-        if self.test.verdict == "different":
+        if different:
             return "slower" if self.test.ratio > 1 else "faster"
         return "equal" if self.test.verdict == "equal" else "open"
 
@@ -145,7 +149,7 @@ def served(found: Mapping[str, Any], keys: Collection[str]) -> Served:
         old = (f"{lost} measurements of models that the study no longer trains so: measure again",) if lost else ()
         return Served(
             found["settings"], found["machine"], found["cores"], max(found["load"]), tuple(map(_measured, measured)),
-            tuple(_compared(compared)), (*found["refused"], *old),
+            _compared(compared), (*found["refused"], *old),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise StoreError(f"the measurements of bench are not as expected ({error!r}); remove them and measure again") from error
@@ -166,17 +170,20 @@ def _measured(row: Mapping[str, Any]) -> Measured:
     )  # fmt: skip
 
 
-def _compared(rows: Iterable[Mapping[str, Any]]) -> Iterator[Compared]:
+def _compared(rows: Iterable[Mapping[str, Any]]) -> tuple[Compared, ...]:
     def place(row: Mapping[str, Any]) -> tuple[str, str, str]:
         return row["model"], row["target"], row["engine"]
 
+    found = []
     for where, own in groupby(sorted(rows, key=place), key=place):
         of = {row["second"]: row["rounds"] for row in own}
         itself = of.pop("", None)  # a group whose run was cut short may not have it yet
         for what in WHAT if itself is not None else ():
             floor = equivalence(*itself[what])
-            for step, rounds in of.items():
-                yield Compared(*where, step, what, equivalence(*rounds[what]), floor)
+            tests = {step: equivalence(*rounds[what]) for step, rounds in of.items()}
+            found += [Compared(*where, step, what, test, floor, test.differs) for step, test in tests.items()]
+    adjusted = holm(np.array([row.differs for row in found]))
+    return tuple(replace(row, differs=float(p)) for row, p in zip(found, adjusted, strict=True))
 
 
 # ---- what a language costs ----
