@@ -2,8 +2,9 @@
 
 Every model is measured in a process of its own, which has the machine to itself: one of them computes at a time. A comparison
 asks two of them in alternating order (ab ba ab ...), so that a drift of the machine meets both, and loads both in new processes for
-every round: two processes of one model differ by some percent for as long as they live, which rounds of the same two would take
-for a difference of the models. The first model is also compared with itself: how finely this machine can tell.
+every round, on the same cores: two processes of one model differ by some percent for as long as they live, and so do cores, which
+rounds of the same two would take for a difference of the models. The first model is also compared with itself: how finely this
+machine can tell.
 """
 
 from __future__ import annotations
