@@ -266,11 +266,13 @@ def test_a_process_that_is_fast_by_luck_is_not_a_difference(monkeypatch: pytest.
     """Equal models whose processes have speeds of their own for life: nothing is shown; where they have none, a real difference is."""
     draw = np.random.default_rng(4)
     orders: list[tuple[str, str, dict[str, Any]]] = []
+    begun: list[str] = []
 
     def compared(luck: float, factor: float) -> dict[str, str]:
         @contextmanager
         def loaded(model: str, where: Mapping[str, Any], anew: bool = False) -> Iterator[Any]:
             assert anew
+            begun.append(model)
             takes = 0.0
 
             def ask(do: str, **order: Any) -> dict[str, Any]:
@@ -284,6 +286,7 @@ def test_a_process_that_is_fast_by_luck_is_not_a_difference(monkeypatch: pytest.
 
         monkeypatch.setattr(bench, "loaded", loaded)
         orders.clear()
+        begun.clear()
         values = bench.rounds("a", "b", bench.Plan((), {}, 6.0))
         return {what: equivalence(*both).verdict for what, both in values.items()}
 
@@ -296,6 +299,7 @@ def test_a_process_that_is_fast_by_luck_is_not_a_difference(monkeypatch: pytest.
         assert own[0][1:] == own[1][1:] and len(own[0]) == 60 * (1 + uncounted)
         assert sorted(order.get("seed", -1) for order in own[0]) == [-1] * 60 * uncounted + list(range(60))
         assert {order["seconds"] for order in own[0]} == {0.1}
+    assert "".join(begun) == "abbaabba"  # four blocks
     for do in ("start", "single", "offline"):
         models = "".join(model for model, done, _ in orders if done == do)
         assert models.startswith("abba" if do != "offline" else "ababbaba")

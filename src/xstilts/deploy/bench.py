@@ -26,6 +26,8 @@ from xstilts.deploy.measure import ALL
 from xstilts.errors import ModelError
 from xstilts.executors.local import environment
 
+BLOCK = 15  # rounds, after which what is copied for each of them starts anew, too: copies take after it
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -140,21 +142,27 @@ def rounds(first: str, second: str, plan: Plan) -> dict[str, tuple[list[float], 
     """Latency and time a sentence (Offline) of two models, on the rows of all languages: of both, round by round."""
     values: dict[str, tuple[list[float], list[float]]] = {"latency": ([], []), "time": ([], [])}
     order: dict[str, Any] = {"language": ALL, "seconds": plan.seconds / plan.rounds, "expected": None}
-    with ExitStack() as stack:
-        pair = [stack.enter_context(loaded(name, plan.where, anew=True)) for name in (first, second)]
-        for number in range(plan.rounds):
-            turn = (0, 1) if number % 2 == 0 else (1, 0)
-            for which in turn:
-                pair[which]("start")
-                warm = pair[which]("offline", **order)  # a process's first answers are slower than all later ones
-                order["expected"] = order["expected"] or warm["rate"]
-            for which in turn:  # the same rows for both, other ones in every round
-                values["latency"][which].append(pair[which]("single", **order, seed=number)["p50"])
-            for which in turn:
-                values["time"][which].append(1 / pair[which]("offline", **order, seed=number)["rate"])
-            for process in pair:
-                process("end")
+    for begin in range(0, plan.rounds, BLOCK):
+        with ExitStack() as stack:
+            turn = _turn(begin // BLOCK)
+            pair = {which: stack.enter_context(loaded((first, second)[which], plan.where, anew=True)) for which in turn}
+            for number in range(begin, min(begin + BLOCK, plan.rounds)):
+                turn = _turn(number)
+                for which in turn:
+                    pair[which]("start")
+                    warm = pair[which]("offline", **order)  # a process's first answers are slower than all later ones
+                    order["expected"] = order["expected"] or warm["rate"]
+                for which in turn:  # the same rows for both, other ones in every round
+                    values["latency"][which].append(pair[which]("single", **order, seed=number)["p50"])
+                for which in turn:
+                    values["time"][which].append(1 / pair[which]("offline", **order, seed=number)["rate"])
+                for which in turn:
+                    pair[which]("end")
     return values
+
+
+def _turn(number: int) -> tuple[int, int]:
+    return (0, 1) if number % 2 == 0 else (1, 0)
 
 
 # ---- the table ----
