@@ -103,7 +103,10 @@ def _dressed(spec: Mapping[str, Any], background: str) -> dict[str, Any]:
         "labelColor": COLOURS["soft"], "titleColor": COLOURS["soft"], "gridColor": COLOURS["line"], "domainColor": COLOURS["line"],
         "tickColor": COLOURS["line"], "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelLimit": 160,
     }  # fmt: skip
-    legend = {"orient": "bottom", "title": None, "labelColor": COLOURS["soft"], "labelFontSize": 11, "columns": 2, "labelLimit": 150}
+    # the page's fonts may be wider than the one in which the drawing was laid out
+    wide = {"labelLimit": 150, "columnPadding": 28, "layout": {"bottom": {"margin": 28}}}
+    marks = {"symbolBaseFillColor": COLOURS["soft"], "symbolBaseStrokeColor": COLOURS["soft"]}  # where shapes alone tell
+    legend = {"orient": "bottom", "title": None, "labelColor": COLOURS["soft"], "labelFontSize": 11, "columns": 2, **wide, **marks}
     config = {"background": background, "view": {"stroke": None}, "axis": axis, "legend": legend, "font": "sans-serif"}
     # A reader's font may be wider than the one that labels were measured with.
     return {**spec, "config": config, "padding": {"left": 24, "right": 12, "top": 5, "bottom": 5}}
@@ -295,7 +298,8 @@ def _served(view: View, target: str) -> Drawing | None:
         for m in measured
     ]
     ways = list(dict.fromkeys(str(row["way"]) for row in rows))
-    color = alt.Color("way:N", scale=alt.Scale(domain=ways, range=[COLOURS[f"s{place % 8}"] for place in range(len(ways))]))
+    scale = alt.Scale(domain=ways, range=[COLOURS[f"s{place % 8}"] for place in range(len(ways))])
+    color = alt.Color("way:N", scale=scale, legend=alt.Legend(columns=1))
     shape = _steps(view, (m.intermediate for m in measured))[1]
     x = alt.X("latency:Q", title="latency of one sentence at a time, ms (p50)", scale=alt.Scale(type="log", nice=False, padding=14))
     y = alt.Y("score:Q", title=None, scale=alt.Scale(zero=False))

@@ -126,7 +126,9 @@ def _of_steps(found: Served) -> str:
     counts = {verdict: [row for row in rows if row.verdict == verdict] for verdict in VERDICTS}
     floors = {(row.model, row.target, row.engine, row.what): row.floor for row in rows}.values()
     equal = counts["equal"]
-    text = f"With and without an intermediate step, same model and engine: of {len(rows)} comparisons {len(equal)} are {VERDICTS['equal']}"
+    engines = listed(list(dict.fromkeys(row.engine for row in rows)))
+    text = f"With and without an intermediate step, same model and engine ({engines}): "
+    text += f"of {len(rows)} comparisons {len(equal)} are {VERDICTS['equal']}"
     if equal:
         text += f" (ratios {_within(equal)})"
     for verdict in ("slower", "faster"):
