@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -181,9 +181,9 @@ def _compared(rows: Iterable[Mapping[str, Any]]) -> tuple[Compared, ...]:
         for what in WHAT if itself is not None else ():
             floor = equivalence(*itself[what])
             tests = {step: equivalence(*rounds[what]) for step, rounds in of.items()}
-            found += [Compared(*where, step, what, test, floor, test.differs) for step, test in tests.items()]
-    adjusted = holm(np.array([row.differs for row in found]))
-    return tuple(replace(row, differs=float(p)) for row, p in zip(found, adjusted, strict=True))
+            found += [(*where, step, what, test, floor) for step, test in tests.items()]
+    adjusted = holm(np.array([test.differs for *_, test, _ in found]))
+    return tuple(Compared(*row, float(p)) for row, p in zip(found, adjusted, strict=True))
 
 
 # ---- what a language costs ----

@@ -144,8 +144,8 @@ def rounds(first: str, second: str, plan: Plan) -> dict[str, tuple[list[float], 
     order: dict[str, Any] = {"language": ALL, "seconds": plan.seconds / plan.rounds, "expected": None}
     for begin in range(0, plan.rounds, BLOCK):
         with ExitStack() as stack:
-            turn = _turn(begin // BLOCK)
-            pair = {which: stack.enter_context(loaded((first, second)[which], plan.where, anew=True)) for which in turn}
+            begun = _turn(begin // BLOCK)
+            pair = {which: stack.enter_context(loaded((first, second)[which], plan.where, anew=True)) for which in begun}
             for number in range(begin, min(begin + BLOCK, plan.rounds)):
                 turn = _turn(number)
                 for which in turn:

@@ -103,12 +103,13 @@ def _dressed(spec: Mapping[str, Any], background: str) -> dict[str, Any]:
         "labelColor": COLOURS["soft"], "titleColor": COLOURS["soft"], "gridColor": COLOURS["line"], "domainColor": COLOURS["line"],
         "tickColor": COLOURS["line"], "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelLimit": 160,
     }  # fmt: skip
-    # the page's fonts may be wider than the one in which the drawing was laid out
-    wide = {"labelLimit": 150, "columnPadding": 28, "layout": {"bottom": {"margin": 28}}}
-    marks = {"symbolBaseFillColor": COLOURS["soft"], "symbolBaseStrokeColor": COLOURS["soft"]}  # where shapes alone tell
-    legend = {"orient": "bottom", "title": None, "labelColor": COLOURS["soft"], "labelFontSize": 11, "columns": 2, **wide, **marks}
+    # A reader's font may be wider than the one that labels were measured with: room between them, and at the edges.
+    legend = {
+        "orient": "bottom", "title": None, "labelColor": COLOURS["soft"], "labelFontSize": 11, "labelLimit": 150, "columns": 2,
+        "columnPadding": 28, "layout": {"bottom": {"margin": 28}}, "symbolBaseFillColor": COLOURS["soft"],
+        "symbolBaseStrokeColor": COLOURS["soft"],
+    }  # fmt: skip
     config = {"background": background, "view": {"stroke": None}, "axis": axis, "legend": legend, "font": "sans-serif"}
-    # A reader's font may be wider than the one that labels were measured with.
     return {**spec, "config": config, "padding": {"left": 24, "right": 12, "top": 5, "bottom": 5}}
 
 
